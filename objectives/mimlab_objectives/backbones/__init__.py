@@ -1,0 +1,1 @@
+"""timm vision transformers, with the ways that masked image modeling runs them."""

@@ -1,0 +1,1 @@
+"""What turns encoded patches into predictions."""

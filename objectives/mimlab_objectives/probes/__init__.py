@@ -1,0 +1,1 @@
+"""The arithmetic of probes: evaluation of frozen features under named, versioned protocols."""

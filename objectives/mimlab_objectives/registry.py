@@ -1,0 +1,97 @@
+"""Named parts: a masking, a target or an objective is one file that registers itself."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+PartT = TypeVar("PartT")
+
+
+class Params(BaseModel):
+    """Parameters of a registered part: frozen, unknown keys refused, field docstrings as help."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ParamsError(ValueError):
+    """A parameter that cannot hold in its setting, e.g. a ratio that a grid cannot give.
+
+    `field` is the parameter's name, so that a caller can point at the line of a study.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+@dataclass(frozen=True)
+class Entry(Generic[PartT]):
+    """What a registry knows about a part.
+
+    `revision` counts changes of the numbers that the part produces: it enters trial identity.
+    """
+
+    name: str
+    part: type[PartT]
+    params: type[Params]
+    revision: int
+    paper: str
+
+    @property
+    def summary(self) -> str:
+        """The first line of the part's docstring."""
+        return (self.part.__doc__ or "").strip().split("\n")[0]
+
+
+class Registry(Generic[PartT]):
+    """Names → parts of one kind (`masking`, `target`, `objective`)."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, Entry[PartT]] = {}
+
+    def register(
+        self, name: str, *, params: type[Params], paper: str, revision: int = 1
+    ) -> Callable[[type[PartT]], type[PartT]]:
+        """Class decorator. Raises ValueError, naming both classes, if `name` is taken."""
+
+        def add(part: type[PartT]) -> type[PartT]:
+            if name in self._entries:
+                taken = self._entries[name].part
+                raise ValueError(
+                    f"{self.kind} {name!r} is registered twice: by {taken.__module__}."
+                    f"{taken.__qualname__} and by {part.__module__}.{part.__qualname__}"
+                )
+            self._entries[name] = Entry(name, part, params, revision, paper)
+            return part
+
+        return add
+
+    def __getitem__(self, name: str) -> Entry[PartT]:
+        if name not in self._entries:
+            raise KeyError(f"no {self.kind} is called {name!r}; there are {', '.join(self)}")
+        return self._entries[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._entries))
+
+    def entries(self) -> list[Entry[PartT]]:
+        """All parts, by name."""
+        return [self._entries[name] for name in self]
+
+
+def import_all(package: str) -> None:
+    """Import every module below `package`, in sorted order; a broken module raises."""
+    root = importlib.import_module(package)
+    names = [module.name for module in pkgutil.walk_packages(root.__path__, package + ".")]
+    for name in sorted(names):
+        importlib.import_module(name)

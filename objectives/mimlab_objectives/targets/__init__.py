@@ -1,0 +1,1 @@
+"""What is predicted at hidden patches."""
