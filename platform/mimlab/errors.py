@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 
 class UserError(Exception):
     """Bad input or a state that the user must resolve: one clear message, exit code 2.
@@ -11,8 +13,8 @@ class UserError(Exception):
 
 
 class TrialError(Exception):
-    """A trial that cannot go on, with the status that it ends in (`diverged`, `failed`, …)."""
+    """A trial that cannot go on, with the state that it ends in."""
 
-    def __init__(self, status: str, message: str) -> None:
+    def __init__(self, status: Literal["diverged", "failed"], message: str) -> None:
         super().__init__(message)
         self.status = status

@@ -9,16 +9,16 @@ encoder sees, `dim` channels of a token, `patch_dim` numbers of a pixel patch (3
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mimlab_objectives.registry import Params, Registry
+from mimlab_objectives.registry import Registry
 
 Count = Literal["exact", "batch", "per_image"]
 """Whether the hidden count is the same for every image ever, within a batch, or not at all."""
@@ -66,33 +66,28 @@ class MaskPlan:
 
     def to(self, device: torch.device) -> MaskPlan:
         """The same plan on `device`, by non-blocking copies."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
-        def move(tensor: Tensor) -> Tensor:
-            return tensor.to(device, non_blocking=True)
-
-        return MaskPlan(
-            grid=self.grid,
-            hidden=move(self.hidden),
-            kept_ids=None if self.kept_ids is None else move(self.kept_ids),
-            restore_ids=None if self.restore_ids is None else move(self.restore_ids),
-            predicted=move(self.predicted),
-            weight=move(self.weight),
-            repaired=move(self.repaired),
-        )
+    def pinned(self) -> MaskPlan:
+        """The same plan in page-locked host memory, from where copies to a GPU do not block."""
+        return self._each(Tensor.pin_memory)
 
     def part(self, start: int, stop: int) -> MaskPlan:
         """The plan of images `start` to `stop`, e.g. of a micro-batch."""
-        return MaskPlan(
-            grid=self.grid,
-            hidden=self.hidden[start:stop],
-            kept_ids=None if self.kept_ids is None else self.kept_ids[start:stop],
-            restore_ids=None if self.restore_ids is None else self.restore_ids[start:stop],
-            predicted=self.predicted[start:stop],
-            weight=self.weight[start:stop],
-            repaired=self.repaired[start:stop],
-        )
+        return self._each(lambda tensor: tensor[start:stop])
+
+    def tensors(self) -> list[Tensor]:
+        """Every tensor of the plan."""
+        values = [getattr(self, field.name) for field in fields(self)]
+        return [value for value in values if isinstance(value, Tensor)]
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> MaskPlan:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        changed = {k: change(v) for k, v in values.items() if isinstance(v, Tensor)}
+        return replace(self, **changed)
 
 
+@runtime_checkable
 class Masking(Protocol):
     """Decides which patches are hidden.
 
@@ -103,7 +98,7 @@ class Masking(Protocol):
     requires: ClassVar[frozenset[Signal]]
     count: ClassVar[Count]
 
-    def __init__(self, params: Params, grid: Grid) -> None: ...
+    def __init__(self, params: Any, grid: Grid) -> None: ...
 
     @property
     def num_hidden(self) -> int:

@@ -27,6 +27,10 @@ class Batch:
     def __len__(self) -> int:
         return self.images.shape[0]
 
+    def part(self, start: int, stop: int) -> Batch:
+        """Images `start` to `stop`, e.g. a micro-batch."""
+        return Batch(self.ids[start:stop], self.images[start:stop])
+
 
 @dataclass(frozen=True)
 class Progress:

@@ -1,0 +1,99 @@
+"""Masked autoencoder: encode what is kept, decode what is hidden."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from mimlab_objectives.backbones.vit import VitBackbone
+from mimlab_objectives.masking.plan import MaskPlan
+from mimlab_objectives.objectives.base import (
+    Batch,
+    EncoderMode,
+    Objective,
+    ObjectiveOutput,
+    Progress,
+    objectives,
+)
+from mimlab_objectives.objectives.patchwise import patchwise_output
+from mimlab_objectives.predictors.decoder import MaeDecoder
+from mimlab_objectives.registry import Params
+from mimlab_objectives.targets.base import Target
+
+
+class MaeParams(Params):
+    """The decoder; the defaults are the paper's."""
+
+    decoder_depth: int = Field(default=8, ge=1)
+    """Blocks of the decoder."""
+    decoder_width: int = Field(default=512, ge=4)
+    """Channels of the decoder: a multiple of 4 and of `decoder_heads`."""
+    decoder_heads: int = Field(default=16, ge=1)
+    """Attention heads of the decoder."""
+
+
+@objectives.register("mae", params=MaeParams, paper="He et al., 2022 (arXiv:2111.06377)")
+class Mae(Objective):
+    """Encodes the kept patches, predicts the hidden ones with a small decoder; squared error.
+
+    After facebookresearch/mae, models_mae.py: fixed sine-cosine positions in encoder and decoder,
+    Xavier-uniform matrices (the patch projection as a matrix), tokens N(0, 0.02²); the squared
+    error is averaged inside a patch, then over predicted patches of the whole batch. Raises
+    ParamsError if encoder or decoder have channels that positions or heads cannot divide.
+    """
+
+    mode: ClassVar[EncoderMode] = "visible"
+
+    def __init__(self, params: MaeParams, backbone: VitBackbone, target: Target) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.target = target
+        self.decoder = MaeDecoder(
+            backbone.dim,
+            target.dim,
+            grid=backbone.grid,
+            num_prefix_tokens=backbone.num_prefix_tokens,
+            width=params.decoder_width,
+            depth=params.decoder_depth,
+            num_heads=params.decoder_heads,
+        )
+        self.apply(_init_matrix)
+        backbone.set_sincos_positions()
+        for name, parameter in self.named_parameters():
+            if name.endswith("token"):
+                nn.init.normal_(parameter, std=0.02)
+
+    def forward(self, batch: Batch, plan: MaskPlan, progress: Progress) -> ObjectiveOutput:  # noqa: ARG002
+        """The loss of one micro-batch. Raises ValueError if the plan's counts differ by image."""
+        prediction = self._predict(batch, plan)
+        target = self.target.compute(batch.images).unsqueeze(1)
+        return patchwise_output((prediction.float() - target).square().mean(-1), plan)
+
+    @torch.no_grad()
+    def reconstruct(
+        self, batch: Batch, plan: MaskPlan
+    ) -> Float[Tensor, "batch rounds tokens patch_dim"]:
+        """Predictions as normalised pixels of every patch, kept ones included."""
+        return self.target.to_pixels(self._predict(batch, plan), batch.images)
+
+    def _predict(
+        self, batch: Batch, plan: MaskPlan
+    ) -> Float[Tensor, "batch rounds tokens target_dim"]:
+        encoded = self.backbone.encode_visible(batch.images, plan)
+        assert plan.kept_ids is not None  # encode_visible refuses other plans
+        prediction = self.decoder(encoded, plan.kept_ids.flatten(0, 1))
+        return prediction.unflatten(0, plan.hidden.shape[:2])
+
+
+def _init_matrix(module: nn.Module) -> None:
+    """MAE leaves the bias of the patch projection as torch draws it."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Conv2d):
+        nn.init.xavier_uniform_(module.weight.data.flatten(1))

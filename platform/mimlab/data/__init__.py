@@ -1,0 +1,1 @@
+"""Images: import, shards, read plan, views and the stream of batches."""

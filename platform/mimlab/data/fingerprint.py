@@ -1,0 +1,55 @@
+"""The fingerprint of a data set: what its rows say, whatever files hold them.
+
+row    = sha256(id as int64 LE, label as int64 LE with -1 for none, image bytes)
+split  = sha256(row digests in the order of ids)
+data   = sha256(a line `name rows split-fingerprint` for each split)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+DIGEST_BYTES = 32
+
+
+def row_digests(rows: pa.Table) -> bytes:
+    """The digests of the rows, one behind the other. Reads `id`, `label` and `image`."""
+    columns = zip(
+        rows["id"].to_pylist(), rows["label"].to_pylist(), rows["image"].to_pylist(), strict=True
+    )
+    return b"".join(
+        hashlib.sha256(struct.pack("<qq", id_, -1 if label is None else label) + image).digest()
+        for id_, label, image in columns
+    )
+
+
+def shard_digests(path: Path) -> Iterator[bytes]:
+    """Row digests of a shard, a row group at a time."""
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            yield row_digests(file.read_row_group(group, columns=["id", "label", "image"]))
+
+
+def split_fingerprint(digests: Iterable[bytes]) -> str:
+    """The fingerprint of a split from its row digests, which may come in pieces of any size."""
+    whole = hashlib.sha256()
+    for digest in digests:
+        whole.update(digest)
+    return whole.hexdigest()
+
+
+def combined(splits: Iterable[tuple[str, int, str]]) -> str:
+    """The fingerprint of a data set from (name, rows, fingerprint) of its splits."""
+    lines = [f"{name} {rows} {fingerprint}\n" for name, rows, fingerprint in splits]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,105 @@
+"""Reading samples by row: the columns of a split's row groups, from shards and what lies beside them.
+
+Kept free of torch, because the processes that only read import it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+from jaxtyping import Int64
+
+from mimlab.data.manifest import Split
+
+IMAGE_COLUMNS = ("id", "image", "label", "width", "height")
+
+
+class GroupPlace(NamedTuple):
+    """Where a row group lies: a file name that the shards and all their sidecars share."""
+
+    file: str
+    index: int
+
+
+@dataclass(frozen=True)
+class ColumnSource:
+    """A folder of Parquet files aligned with the shards, and the columns to take from it."""
+
+    root: str
+    """An absolute path, or a URI that pyarrow knows."""
+    columns: tuple[str, ...]
+
+    def read(self, places: Sequence[GroupPlace]) -> pa.Table:
+        """The rows of these row groups, in this order; each file is opened once."""
+        system, folder = pafs.FileSystem.from_uri(self.root)
+        tables: dict[GroupPlace, pa.Table] = {}
+        for name, members in itertools.groupby(sorted(places), key=lambda place: place.file):
+            with pq.ParquetFile(f"{folder}/{name}", filesystem=system) as file:
+                for place in members:
+                    group = file.read_row_group(place.index, columns=list(self.columns))
+                    tables[place] = group.cast(_wide(group.schema))
+        return pa.concat_tables([tables[place] for place in places])
+
+
+def images_of(split: Split) -> ColumnSource:
+    """The shards themselves."""
+    return ColumnSource(str(Path(split.root).resolve()), IMAGE_COLUMNS)
+
+
+def places_of(split: Split, groups: Int64[np.ndarray, " groups"]) -> tuple[GroupPlace, ...]:
+    """Where row groups of a split lie."""
+    located = [split.locate(int(group)) for group in groups]
+    return tuple(GroupPlace(path.name, index) for path, index in located)
+
+
+def read_groups(sources: Sequence[ColumnSource], places: Sequence[GroupPlace]) -> pa.Table:
+    """The columns of all sources side by side, each column in one piece."""
+    tables = [source.read(places) for source in sources]
+    columns = {name: table[name] for table in tables for name in table.column_names}
+    return pa.table(columns).combine_chunks()
+
+
+def read_rows(
+    split: Split, rows: Int64[np.ndarray, " rows"], sources: Sequence[ColumnSource] = ()
+) -> pa.Table:
+    """The given rows of a split in the given order; by default their images."""
+    needed = NeededRows.of(split.rows_per_group, rows)
+    table = read_groups(sources or [images_of(split)], places_of(split, needed.groups))
+    return table.take(pa.array(needed.positions))
+
+
+def iter_rows(split: Split, rows: Int64[np.ndarray, " rows"], count: int) -> Iterator[pa.Table]:
+    """The images of the given rows in the given order, `count` at a time."""
+    for start in range(0, len(rows), count):
+        yield read_rows(split, rows[start : start + count])
+
+
+class NeededRows(NamedTuple):
+    """Rows of a split as positions in the concatenation of the row groups that hold them."""
+
+    groups: Int64[np.ndarray, " groups"]
+    positions: Int64[np.ndarray, " rows"]
+
+    @classmethod
+    def of(
+        cls, rows_per_group: Int64[np.ndarray, " all_groups"], rows: Int64[np.ndarray, " rows"]
+    ) -> NeededRows:
+        ends = np.cumsum(rows_per_group)
+        groups, place = np.unique(np.searchsorted(ends, rows, "right"), return_inverse=True)
+        counts = rows_per_group[groups]
+        shift = (ends[groups] - counts) - (np.cumsum(counts) - counts)
+        return cls(groups, rows - shift[place])
+
+
+def _wide(schema: pa.Schema) -> pa.Schema:
+    """64-bit offsets: a window of images may exceed 2 GiB."""
+    wide = {pa.binary(): pa.large_binary(), pa.string(): pa.large_string()}
+    return pa.schema([field.with_type(wide.get(field.type, field.type)) for field in schema])

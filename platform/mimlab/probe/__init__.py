@@ -1,0 +1,1 @@
+"""When and where frozen features are evaluated."""

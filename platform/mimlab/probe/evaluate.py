@@ -1,0 +1,122 @@
+"""Evaluate frozen features under the protocols of a study's probes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from mimlab_objectives.probes import knn, linear
+from torch import Tensor
+
+from mimlab.data.manifest import DataSet
+from mimlab.probe.config import KnnProbe
+from mimlab.probe.due import AnyProbe
+from mimlab.probe.features import Encode, extract
+from mimlab.storage.records import ProbeRecord
+
+PROTOCOLS = {"knn": knn.PROTOCOL, "linear": linear.PROTOCOL}
+
+
+@dataclass(frozen=True)
+class ProbeData:
+    """Where probes read."""
+
+    data: DataSet
+    fit_split: str
+    test_split: str
+    image_size: int
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features and labels of the two splits of a probe."""
+
+    fit: Float[Tensor, "fit dim"]
+    fit_labels: Int[Tensor, " fit"]
+    test: Float[Tensor, "test dim"]
+    test_labels: Int[Tensor, " test"]
+
+
+def features_of(
+    source: ProbeData,
+    encodes: dict[str, Encode],
+    *,
+    max_fit: int | None,
+    device: torch.device,
+    threads: int,
+) -> dict[str, Features]:
+    """Features of both splits by each of `encodes`. Raises ValueError where no label is found."""
+    splits = [source.data.split(name) for name in (source.fit_split, source.test_split)]
+    (fit, fit_labels), (test, test_labels) = (
+        extract(
+            split,
+            encodes,
+            image_size=source.image_size,
+            max_rows=max_rows,
+            device=device,
+            threads=threads,
+        )
+        for split, max_rows in zip(splits, (max_fit, None), strict=True)
+    )
+    return {name: Features(fit[name], fit_labels, test[name], test_labels) for name in encodes}
+
+
+def evaluate(probe: AnyProbe, features: Features, *, num_classes: int) -> dict[str, float]:
+    """The probe's metrics by short name: `top1`, …, as shares in [0, 1]."""
+    if isinstance(probe, KnnProbe):
+        return knn.weighted_knn(
+            features.fit,
+            features.fit_labels,
+            features.test,
+            features.test_labels,
+            num_classes=num_classes,
+            k=probe.k,
+            temperature=probe.temperature,
+        )
+    return linear.linear_probe(
+        features.fit,
+        features.fit_labels,
+        features.test,
+        features.test_labels,
+        num_classes=num_classes,
+        seed=0,
+        epochs=probe.epochs,
+        learning_rates=probe.learning_rates,
+    )
+
+
+def records_of(
+    probes: Sequence[AnyProbe],
+    features: dict[str, Features],
+    source: ProbeData,
+    *,
+    step: int,
+    epoch: float,
+    encoder_hash: str,
+    prefix: str = "probe",
+) -> list[ProbeRecord]:
+    """One record for each probe, from the features of its pooling."""
+    records = []
+    for probe in probes:
+        started = time.perf_counter()
+        found = features[probe.pool]
+        scores = evaluate(probe, found, num_classes=len(source.data.classes))
+        records.append(
+            ProbeRecord(
+                probe=probe.name,
+                protocol=PROTOCOLS[probe.name],
+                step=step,
+                epoch=epoch,
+                metrics={f"{prefix}/{probe.name}/{key}": value for key, value in scores.items()},
+                encoder_hash=encoder_hash,
+                data_fingerprint=source.data.fingerprint,
+                num_fit=len(found.fit),
+                num_test=len(found.test),
+                seconds=time.perf_counter() - started,
+                time_ms=time.time_ns() // 1_000_000,
+            )
+        )
+    return records

@@ -1,0 +1,72 @@
+"""How many trials fit on a cluster at once, so that none can starve another of what it needs.
+
+A trial holds its workers for as long as it trains. Reading data and probing must still run beside
+them: each trial has a share of CPU for that set aside, and a trial is only started if all of it
+fits. Nothing ever waits for a resource that a waiting trial holds.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from mimlab.errors import UserError
+from mimlab.spec.study import Resources
+
+READ_CPUS = 0.2
+"""CPUs of one reading task: it waits for storage most of the time."""
+PROBE_CPUS = 0.5
+"""CPUs set aside for a trial's probes."""
+TRIAL_CPUS = 0.1
+"""CPUs of the process that looks after a trial."""
+READ_TASKS = 2
+"""Reading tasks of a trial that must be able to run at once."""
+ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What a cluster has in all."""
+
+    cpus: float
+    gpus: float
+
+
+def cpus_of_trial(resources: Resources, *, probes: bool) -> float:
+    """CPUs that a trial needs, reading and probing included."""
+    beside = TRIAL_CPUS + READ_TASKS * READ_CPUS + (PROBE_CPUS if probes else 0)
+    return resources.workers * resources.cpus_per_worker + beside
+
+
+def concurrent_trials(
+    resources: Resources, capacity: Capacity, *, num_trials: int, probes: bool
+) -> int:
+    """Trials to run at once: as many as fit, at most what the study asks for.
+
+    Raises UserError, saying what is needed and what there is, if not even one fits.
+    """
+    cpus = cpus_of_trial(resources, probes=probes)
+    gpus = resources.workers * resources.gpus_per_worker
+    fits = math.floor(capacity.cpus / cpus + ROUNDING)
+    if gpus:
+        fits = min(fits, math.floor(capacity.gpus / gpus + ROUNDING))
+    if fits < 1:
+        raise UserError(_refusal(resources, capacity, cpus=cpus, gpus=gpus))
+    asked = resources.concurrent_trials or num_trials
+    return max(1, min(fits, asked, num_trials))
+
+
+def _refusal(resources: Resources, capacity: Capacity, *, cpus: float, gpus: float) -> str:
+    if gpus > capacity.gpus:
+        return (
+            f"resources: a trial needs {gpus:g} GPUs ({resources.workers} workers × "
+            f"{resources.gpus_per_worker:g}), this cluster has {capacity.gpus:g}; "
+            "lower resources.workers or resources.gpus_per_worker (0 trains on the CPU)"
+        )
+    beside = cpus - resources.workers * resources.cpus_per_worker
+    most = (capacity.cpus - beside) / resources.workers
+    return (
+        f"resources: a trial needs {cpus:g} CPUs ({resources.workers} workers × "
+        f"{resources.cpus_per_worker:g}, and {beside:g} for reading and probes), this cluster has "
+        f"{capacity.cpus:g}; set resources.cpus_per_worker to at most {max(most, 0):.2g}"
+    )

@@ -1,0 +1,161 @@
+"""What runs in a Ray Tune trial: Ray Train workers, probes beside them, the trial's true status."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import ray.tune
+from pydantic import BaseModel, ConfigDict
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+
+from mimlab.data.manifest import DataSet
+from mimlab.probe.due import due_steps
+from mimlab.probe.scheduler import ProbeScheduler
+from mimlab.search.placement import PROBE_CPUS
+from mimlab.search.stopping import EPOCH
+from mimlab.spec.study import Resources, TrialSpec, trial_spec
+from mimlab.storage.control import Outcome, read_outcome, stop_request
+from mimlab.storage.folders import TrialFolder
+from mimlab.storage.records import DONE, ProbeRecord
+from mimlab.storage.store import Store
+from mimlab.train.log import TrialLog
+from mimlab.train.schedule import total_steps
+from mimlab.train.worker import WorkerConfig, train_on_worker
+
+POLL_S = 0.5
+MAX_WORKER_DEATHS = 3
+"""Times that workers which died are started again from the last checkpoint."""
+
+
+class TrialConfig(BaseModel):
+    """Everything that a trial's process is told."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    storage: Path
+    submission_id: str
+    data: Path
+    fence: int
+    code_fingerprint: str
+    resources: Resources
+
+
+def run_trial(config: dict) -> None:
+    """Entry point of a Ray Tune trial: {"trial_id": …, "told": a `TrialConfig` in JSON form}."""
+    told = TrialConfig.model_validate(config["told"])
+    trial = TrialFolder(Store(told.storage), config["trial_id"])
+    spec = trial_spec(trial.record().resolved)
+    if stop_request(trial) is not None:
+        return
+    probes = ProbeScheduler(
+        trial,
+        _due(spec, told.data),
+        data=str(told.data),
+        cpus=PROBE_CPUS,
+        gpus=0.0,
+    )
+    with ThreadPoolExecutor(1, thread_name_prefix="fit") as executor:
+        training = executor.submit(_fit, told, trial)
+        _follow(training, probes)
+    _finish(trial, probes, _outcome(trial, training))
+
+
+def _due(spec: TrialSpec, data: Path) -> dict:
+    num_images = DataSet.open(data).split(spec.data.splits.train).num_rows
+    batch_size = spec.train.batch_size
+    return due_steps(
+        spec.probes,
+        num_images=num_images,
+        batch_size=batch_size,
+        total_steps=total_steps(spec.train.budget, num_images, batch_size),
+    )
+
+
+def _fit(told: TrialConfig, trial: TrialFolder) -> None:
+    status = trial.status()
+    attempt = status.attempt + 1
+    trial.write_status(status.model_copy(update={"state": "running", "attempt": attempt}))
+    resources = told.resources
+    worker = WorkerConfig(
+        storage=told.storage,
+        submission_id=told.submission_id,
+        trial_id=trial.id,
+        data=told.data,
+        fence=told.fence,
+        attempt=attempt,
+        code_fingerprint=told.code_fingerprint,
+        cpus=resources.cpus_per_worker,
+    )
+    TorchTrainer(
+        train_on_worker,
+        train_loop_config=worker.model_dump(mode="json"),
+        scaling_config=ScalingConfig(
+            num_workers=resources.workers,
+            use_gpu=resources.gpus_per_worker > 0,
+            resources_per_worker=_per_worker(resources),
+        ),
+        run_config=RunConfig(
+            name=f"{trial.id}-{attempt}",
+            storage_path=str(told.storage / "ray" / told.submission_id),
+            failure_config=FailureConfig(max_failures=MAX_WORKER_DEATHS),
+        ),
+    ).fit()
+
+
+def _per_worker(resources: Resources) -> dict[str, float]:
+    asked = {"CPU": resources.cpus_per_worker}
+    if resources.gpus_per_worker:
+        asked["GPU"] = resources.gpus_per_worker
+    return asked
+
+
+def _follow(training: Future[None], probes: ProbeScheduler) -> None:
+    """Launch probes and pass their results on until the training ends."""
+    while not training.done():
+        _report(probes.poll())
+        time.sleep(POLL_S)
+
+
+def _report(records: list[ProbeRecord]) -> None:
+    """Tell the scheduler; results from before a resume come first and rebuild its rungs."""
+    for record in records:
+        if record.metrics:
+            ray.tune.report({EPOCH: record.epoch, "step": record.step, **record.metrics})
+
+
+def _outcome(trial: TrialFolder, training: Future[None]) -> Outcome:
+    """How the training ended, if need be by what its last error says."""
+    written = read_outcome(trial)
+    if written is not None:
+        return written
+    error = training.exception()
+    reason = str(error).strip().splitlines()[-1] if error else "the workers ended without a word"
+    TrialLog(trial).write("workers lost", {"reason": str(error)})
+    return Outcome(state="failed", reason=reason)
+
+
+def _finish(trial: TrialFolder, probes: ProbeScheduler, outcome: Outcome) -> None:
+    """Wait for the last probe where the trial is done, then write its status."""
+    if outcome.state in DONE:
+        _set_state(trial, Outcome(state="probing", step=outcome.step))
+        _report(probes.poll())
+        while probes.busy:
+            time.sleep(POLL_S)
+            _report(probes.poll())
+    _set_state(trial, outcome)
+
+
+def _set_state(trial: TrialFolder, outcome: Outcome) -> None:
+    status = trial.status()
+    trial.write_status(
+        status.model_copy(
+            update={
+                "state": outcome.state,
+                "reason": outcome.reason,
+                "heartbeat": status.heartbeat + 1,
+            }
+        )
+    )

@@ -1,0 +1,1 @@
+"""From a study file to trials: read, validate, expand, check, identify."""

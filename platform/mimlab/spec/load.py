@@ -1,0 +1,117 @@
+"""From a file, a preset and `--set` overrides to a validated study that knows its lines."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from mimlab.errors import UserError
+from mimlab.spec.errors import Problem, nearest, problems_of, refuse
+from mimlab.spec.overlay import NotASection, assigned, overlaid
+from mimlab.spec.positions import Keys, Source, dotted, keys_of, parse, read_study_file
+from mimlab.spec.resolve import resolved
+from mimlab.spec.study import Study, study_model
+
+_DOTTED_KEYS = ("sweep", "axes")
+"""Below, a key is a dotted path itself."""
+
+
+@dataclass(frozen=True)
+class LoadedStudy:
+    """A validated study, and where each of its values was written."""
+
+    path: Path
+    text: str
+    """The file as it was read."""
+    study: Study
+    """Resolved: defaults filled, paths absolute."""
+    root: dict[str, Any]
+    """The file's values, preset and overrides applied, before validation."""
+    source: Source
+    preset: str | None
+    overrides: tuple[str, ...]
+
+    def where(self, keys: Keys) -> str:
+        """The line, or the override, that says what stands at `keys`."""
+        return self.source.where(keys)
+
+
+def load_study(
+    path: str | Path, preset: str | None = None, overrides: Sequence[str] = ()
+) -> LoadedStudy:
+    """Read, overlay and validate a study.
+
+    `overrides` are `path=value`, the value in YAML: `train.budget.epochs=1`. Relative paths are
+    taken from the file's folder, those of overrides from the working folder. Raises UserError that
+    lists every problem as `file:line: path: message`.
+    """
+    path = Path(path)
+    text, root, source = read_study_file(path)
+    _refuse_bad_presets(root, source)
+    if preset is not None:
+        root, source = _with_preset(root, source, preset)
+    for override in overrides:
+        root, source = _with_override(root, source, override)
+    study = resolved(_validated(root, source), path.parent.absolute())
+    return LoadedStudy(path, text, study, root, source, preset, tuple(overrides))
+
+
+def _validated(root: dict[str, Any], source: Source) -> Study:
+    try:
+        return study_model().model_validate_json(json.dumps(root), strict=True)
+    except ValidationError as error:
+        refuse(problems_of(error, root, study_model()), source.where)
+        raise
+
+
+def _refuse_bad_presets(root: dict[str, Any], source: Source) -> None:
+    """A preset is checked even where it is not asked for, once the study itself is sound."""
+    study = _validated(root, source)
+    for name in study.presets:
+        _validated(*_with_preset(root, source, name))
+
+
+def _with_preset(root: dict[str, Any], source: Source, name: str) -> tuple[dict[str, Any], Source]:
+    presets = root.get("presets") or {}
+    if name not in presets:
+        known = f"it has {', '.join(presets)}" if presets else "it has none"
+        place = source.where(("presets",))
+        raise UserError(f"{place}: no preset is called {name!r}; {nearest(name, presets)}{known}")
+    at: Keys = ("presets", name)
+    for key in ("study", "presets"):
+        if key in presets[name]:
+            raise UserError(
+                Problem((*at, key), "may not be changed by a preset").at(source.where((*at, key)))
+            )
+    return overlaid(root, presets[name], study_model()), source.moved(at, ())
+
+
+def _with_override(
+    root: dict[str, Any], source: Source, override: str
+) -> tuple[dict[str, Any], Source]:
+    place = f"--set {override}"
+    path, equals, text = override.partition("=")
+    if not equals or not path.strip():
+        raise UserError(f"{place}: an override is `path=value`, e.g. train.budget.epochs=1")
+    keys = _override_keys(path.strip())
+    value, _ = parse(text, place)
+    try:
+        changed = assigned(root, keys, _from_shell(keys, value), study_model())
+    except NotASection as error:
+        raise UserError(
+            f"{place}: `{dotted(error.keys)}` is a value, so nothing lies below it"
+        ) from error
+    return changed, source.with_place(keys, place)
+
+
+def _override_keys(path: str) -> Keys:
+    prefix = ".".join(_DOTTED_KEYS) + "."
+    if path.startswith(prefix):
+        return (*_DOTTED_KEYS, path.removeprefix(prefix))
+    return keys_of(path)

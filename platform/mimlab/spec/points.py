@@ -1,0 +1,175 @@
+"""From axes to points: which values of a study's axes go together, in which order. Pure."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from mimlab_objectives.keys import key_of, uniform_numpy
+
+from mimlab.spec.errors import Problem
+from mimlab.spec.positions import Keys, keys_of
+from mimlab.spec.shape import lookup
+from mimlab.spec.sweep import Axes, RandomSearch, Range, SweepConfig
+
+MAX_POINTS = 10_000
+"""Beyond, a study is taken for a mistake."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One path set to one value, and where the study says so."""
+
+    path: str
+    value: Any
+    origin: Keys
+
+    @property
+    def keys(self) -> Keys:
+        return keys_of(self.path)
+
+
+Point = tuple[Setting, ...]
+Build = Callable[[Point], Any]
+"""The base with a point's settings made."""
+
+
+class SweepProblem(Exception):
+    """A sweep that gives too many points, or too few."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """An axis, or axes that vary together."""
+
+    path: str
+    choices: Sequence[Point]
+    """Empty where `range` is given."""
+    range: Range | None = None
+    origin: Keys = ()
+
+    def draw(self, share: float) -> Point:
+        """The choice, or the number, that lies at a share in [0, 1) of the axis."""
+        if self.range is None:
+            return self.choices[int(share * len(self.choices))]
+        return (Setting(self.path, number_at(self.range, share), self.origin),)
+
+
+def number_at(axis: Range, share: float) -> float:
+    """The number at a share of a range, to six significant digits and never outside."""
+    low, high = axis.low, axis.high
+    number = low * (high / low) ** share if axis.log else low + (high - low) * share
+    return min(max(float(f"{number:.6g}"), low), high)
+
+
+def points_of(sweep: SweepConfig, build: Build) -> list[Point]:
+    """Every point of a grid, the first axis slowest; or as many as a random search draws.
+
+    Raises SweepProblem.
+    """
+    if isinstance(sweep.search, RandomSearch):
+        return _drawn(sweep, sweep.search, build)
+    points = [point for point in _extended(sweep, build, _every) if not _excluded(sweep, build(point))]
+    if points:
+        return points
+    raise SweepProblem(Problem(("sweep", "exclude"), "leaves out every point"))
+
+
+def _drawn(sweep: SweepConfig, search: RandomSearch, build: Build) -> list[Point]:
+    found: dict[str, Point] = {}
+    for attempt in range(1000 + 100 * search.num_trials):
+
+        def draw(dimensions: Sequence[Dimension], attempt: int = attempt) -> list[Point]:
+            shares = [_share(search.seed, attempt, dimension.path) for dimension in dimensions]
+            chosen = (d.draw(share) for d, share in zip(dimensions, shares, strict=True))
+            return [tuple(itertools.chain.from_iterable(chosen))]
+
+        (point,) = _extended(sweep, build, draw)
+        if not _excluded(sweep, build(point)):
+            found.setdefault(json.dumps([[s.path, s.value] for s in point]), point)
+        if len(found) == search.num_trials:
+            return list(found.values())
+    message = (
+        f"asks for {search.num_trials} points, but only {len(found)} different ones were found; "
+        "lower it, or use `search: {name: grid}`"
+    )
+    raise SweepProblem(Problem(("sweep", "search", "num_trials"), message))
+
+
+def _share(seed: int, attempt: int, path: str) -> float:
+    """In [0, 1). Keyed by the axis, so that another axis does not move this one's numbers."""
+    key = np.array([key_of("search", seed, attempt, path)], np.int64)
+    return float(uniform_numpy(key, 1)[0, 0])
+
+
+def _extended(
+    sweep: SweepConfig, build: Build, choose: Callable[[Sequence[Dimension]], list[Point]]
+) -> list[Point]:
+    """Points of the axes, each with those of every `when` whose condition it meets."""
+    points = choose(dimensions(sweep.axes, ("sweep", "axes"), sweep.zip))
+    for number, when in enumerate(sweep.when):
+        extra = choose(dimensions(when.axes, ("sweep", "when", number, "axes")))
+        points = [
+            point + more
+            for point in points
+            for more in (extra if matches(when.condition, build(point)) else [()])
+        ]
+        _refuse_many(len(points))
+    return points
+
+
+def _every(dimensions: Sequence[Dimension]) -> list[Point]:
+    _refuse_many(math.prod(len(dimension.choices) for dimension in dimensions))
+    combinations = itertools.product(*(dimension.choices for dimension in dimensions))
+    return [tuple(itertools.chain.from_iterable(parts)) for parts in combinations]
+
+
+def _refuse_many(count: int) -> None:
+    if count > MAX_POINTS:
+        message = (
+            f"give {count} points, more than {MAX_POINTS}; list fewer values, or draw some "
+            "with `search: {name: random, num_trials: …}`"
+        )
+        raise SweepProblem(Problem(("sweep", "axes"), message))
+
+
+def dimensions(
+    axes: Axes, origin: Keys, zipped: Iterable[tuple[str, ...]] = ()
+) -> list[Dimension]:
+    """Axes in their order; a zipped group stands where its first axis does."""
+    group_of = {path: group for group in zipped for path in group}
+    result: dict[str, Dimension] = {}
+    for path, axis in axes.items():
+        group = group_of.get(path, (path,))
+        first = next(other for other in axes if other in group)
+        if isinstance(axis, Range):
+            result[path] = Dimension(path, (), axis, (*origin, path))
+            continue
+        settings = [(Setting(path, value, (*origin, path, i)),) for i, value in enumerate(axis)]
+        before = result[first].choices if first in result else [()] * len(settings)
+        both = [old + new for old, new in zip(before, settings, strict=True)]
+        result[first] = Dimension(first, both)
+    return list(result.values())
+
+
+def matches(condition: Mapping[str, Any], root: Any) -> bool:
+    """Whether every path has the value, or one of the values, that a condition gives it."""
+    return all(agrees(lookup(root, keys_of(path)), asked) for path, asked in condition.items())
+
+
+def agrees(value: Any, asked: Any) -> bool:
+    """Whether a value is the one asked for, or one of a list of them."""
+    return value == asked or (isinstance(asked, list) and value in asked)
+
+
+def _excluded(sweep: SweepConfig, root: Any) -> bool:
+    return any(matches(condition, root) for condition in sweep.exclude)

@@ -1,0 +1,194 @@
+"""`Study`, the model of a study file, and `TrialSpec`, the model of one trial.
+
+Both are built when they are first asked for, because what `masking:`, `target:` and `objective:`
+may hold is what is registered by then.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Annotated, Any, Literal, Union
+
+import mimlab_objectives
+from mimlab_objectives.backbones.vit import BackboneParams
+from mimlab_objectives.masking.plan import maskings
+from mimlab_objectives.objectives.base import objectives
+from mimlab_objectives.registry import Params, Registry
+from mimlab_objectives.targets.base import targets
+from pydantic import AfterValidator, Field, create_model
+
+from mimlab.data.views import AugmentConfig
+from mimlab.probe.config import ProbeConfig, named_once
+from mimlab.spec.section import NotIdentity, Section
+from mimlab.spec.sweep import SweepConfig
+from mimlab.train.config import TrainConfig
+
+PARTS: tuple[Literal["objective", "target", "masking"], ...] = ("objective", "target", "masking")
+"""Sections that name a registered part."""
+
+BUILT_IN_IMAGES = ("digits",)
+"""Data sets that `data.images` names instead of a folder."""
+
+
+class Part(Params):
+    """Parameters of a registered part, and the name that it is registered under."""
+
+    name: str
+    """Name of a registered part; `mimlab list` shows them."""
+
+
+class Splits(Section):
+    """Which split of the data serves what."""
+
+    train: str = Field(default="train", min_length=1)
+    """Images that the objective trains on."""
+    probe_fit: Annotated[str, NotIdentity()] = Field(default="train", min_length=1)
+    """Images that probes are fitted on."""
+    probe_test: Annotated[str, NotIdentity()] = Field(default="test", min_length=1)
+    """Images that probes are scored on."""
+
+
+class DataConfig(Section):
+    """What is read."""
+
+    images: str = Field(min_length=1)
+    """A shard folder, relative to the study file, or a built-in data set such as `digits`."""
+    image_size: int = Field(ge=4)
+    """Height and width of a view, in pixels."""
+    augment: AugmentConfig = AugmentConfig()
+    """Crop and flip of the views."""
+    splits: Splits = Splits()
+    """Which split of the data serves what."""
+
+
+class Resources(Section):
+    """What a trial runs on."""
+
+    workers: int = Field(default=1, ge=1)
+    """Processes of one trial, which share each batch."""
+    gpus_per_worker: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """GPUs of a worker; 0 trains on the CPU."""
+    cpus_per_worker: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    """CPU cores of a worker."""
+    concurrent_trials: int | None = Field(default=None, ge=1)
+    """Most trials at once; null: as many as fit."""
+
+
+class Tracking(Section):
+    """Where results are shown."""
+
+    uri: str | None = None
+    """MLflow's tracking URI; null: an SQLite file beside the results."""
+
+
+Probes = Annotated[tuple[ProbeConfig, ...], AfterValidator(named_once)]
+
+
+class TrialSpec(Section):
+    """One trial: everything that a worker needs, nothing left to decide.
+
+    Build one with `trial_spec`, which knows the registered parts.
+    """
+
+    data: DataConfig
+    """What is read."""
+    backbone: BackboneParams
+    """The encoder."""
+    objective: Part
+    """The pretext task."""
+    target: Part
+    """What is predicted."""
+    masking: Part
+    """What is hidden."""
+    train: TrainConfig
+    """How it trains."""
+    probes: Annotated[Probes, NotIdentity()] = ()
+    """Evaluations of the frozen encoder."""
+    seed: int = Field(ge=0)
+    """Of weights, order, views and masks."""
+
+
+class Study(Section):
+    """A study file."""
+
+    study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]*$", max_length=100)
+    """Its name, and that of the MLflow experiment."""
+    question: str = ""
+    """What the study answers."""
+    data: DataConfig
+    """What is read."""
+    backbone: BackboneParams
+    """The encoder."""
+    objective: Part
+    """The pretext task."""
+    target: Part
+    """What is predicted."""
+    masking: Part
+    """What is hidden."""
+    train: TrainConfig
+    """How each trial trains."""
+    probes: Probes = ()
+    """Evaluations of the frozen encoder."""
+    sweep: SweepConfig = SweepConfig()
+    """What varies."""
+    presets: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Named overlays of the study: `--preset laptop`."""
+    resources: Resources = Resources()
+    """What a trial runs on."""
+    tracking: Tracking = Tracking()
+    """Where results are shown."""
+    storage: str | None = None
+    """Folder of the results; null: `runs` in the working folder."""
+
+
+@lru_cache(maxsize=1)
+def study_model() -> type[Study]:
+    """`Study` with the parameters of every registered part."""
+    return create_model("StudyFile", __base__=Study, __doc__=Study.__doc__, **_part_fields())
+
+
+@lru_cache(maxsize=1)
+def trial_model() -> type[TrialSpec]:
+    """`TrialSpec` with the parameters of every registered part."""
+    return create_model("TrialFile", __base__=TrialSpec, __doc__=TrialSpec.__doc__, **_part_fields())
+
+
+def trial_spec(resolved: Mapping[str, Any]) -> TrialSpec:
+    """A trial from its JSON form, as `TrialRecord.resolved` holds it.
+
+    Raises pydantic's ValidationError. Types are taken strictly: `"3"` and `true` are no numbers.
+    """
+    return trial_model().model_validate_json(json.dumps(resolved), strict=True)
+
+
+@lru_cache(maxsize=1)
+def _part_fields() -> dict[str, Any]:
+    mimlab_objectives.discover()
+    registries: dict[str, Registry[Any]] = {
+        "objective": objectives,
+        "target": targets,
+        "masking": maskings,
+    }
+    return {part: _choice(registries[part], TrialSpec.model_fields[part]) for part in PARTS}
+
+
+def _choice(registry: Registry[Any], field: Any) -> tuple[Any, Any]:
+    """A field that holds the parameters of one registered part, chosen by its `name`."""
+    models = [_named(registry.kind, entry.name, entry.params) for entry in registry.entries()]
+    # A discriminator needs two models to choose between.
+    chosen = Field(discriminator="name") if len(models) > 1 else Field()
+    chosen.description = field.description
+    return Union[tuple(models)], chosen  # noqa: UP007  built at run time
+
+
+def _named(kind: str, name: str, params: type[Params]) -> type[Params]:
+    if "name" in params.model_fields:
+        raise ValueError(f"{kind} {name!r}: a parameter may not be called `name`")
+    return create_model(
+        f"{kind}_{name}",
+        __base__=(params, Part),
+        __doc__=params.__doc__,
+        name=(Literal[name], Field(description=f"The {kind}.")),
+    )

@@ -1,0 +1,86 @@
+"""A trial's metric journal: numbered, immutable segments; each point written once, for good.
+
+A trial that goes on from a checkpoint runs steps again whose points may already be in the journal.
+Such points are compared with what is recorded, not written a second time.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+from mimlab.storage.folders import TrialFolder
+from mimlab.storage.records import JournalPoint
+from mimlab.storage.store import Store
+
+
+def read_points(store: Store, folder: str, after: int = 0) -> list[JournalPoint]:
+    """The journal's points with `seq` above `after`, in order.
+
+    Args:
+        store: the storage.
+        folder: the journal's folder, e.g. `trials/<id>/journal`.
+        after: highest `seq` that the caller already has.
+    """
+    names = store.list(folder)
+    first_seqs = [int(name.split(".")[0]) for name in names]
+    points: list[JournalPoint] = []
+    for i, name in enumerate(names):
+        if i + 1 < len(names) and first_seqs[i + 1] <= after + 1:
+            continue
+        lines = store.read(f"{folder}/{name}").splitlines()
+        points += [JournalPoint.model_validate_json(line) for line in lines]
+    return [point for point in points if point.seq > after]
+
+
+class Journal:
+    """The single writer of a trial's journal; `flush` makes a segment of what was appended."""
+
+    def __init__(self, trial: TrialFolder, *, timing_keys: frozenset[str] = frozenset()) -> None:
+        """`timing_keys` are metrics that differ between two runs of the same step."""
+        self._store = trial.store
+        self._folder = trial.file("journal")
+        self._timing_keys = timing_keys
+        recorded = read_points(self._store, self._folder)
+        self._recorded = {point.step: point for point in recorded}
+        self._last_step = recorded[-1].step if recorded else -1
+        self.seq = recorded[-1].seq if recorded else 0
+        self._buffer: list[JournalPoint] = []
+        self.compared = 0
+        self.differing = 0
+
+    def append(self, step: int, metrics: dict[str, float]) -> None:
+        """Add a point; one at or below the last recorded step is compared instead."""
+        if step <= self._last_step:
+            self._compare(step, metrics)
+            return
+        self.seq += 1
+        self._last_step = step
+        time_ms = time.time_ns() // 1_000_000
+        self._buffer.append(JournalPoint(seq=self.seq, time_ms=time_ms, step=step, metrics=metrics))
+
+    def _compare(self, step: int, metrics: dict[str, float]) -> None:
+        recorded = self._recorded.get(step)
+        if recorded is None:
+            return
+        self.compared += 1
+        same = all(
+            _equal(value, recorded.metrics.get(name))
+            for name, value in metrics.items()
+            if name not in self._timing_keys
+        )
+        self.differing += not same
+
+    def flush(self) -> None:
+        """Publish the buffered points as one segment, named by its first `seq`."""
+        if not self._buffer:
+            return
+        lines = b"".join(point.model_dump_json().encode() + b"\n" for point in self._buffer)
+        self._store.write(f"{self._folder}/{self._buffer[0].seq:09d}.jsonl", lines)
+        self._buffer = []
+
+
+def _equal(value: float, recorded: float | None) -> bool:
+    if recorded is None:
+        return False
+    return value == recorded or (math.isnan(value) and math.isnan(recorded))

@@ -1,0 +1,171 @@
+"""What the files of a submission and a trial hold. Every time is for people; order is by counters.
+
+<storage>/submissions/<submission id>/
+    submission.json     SubmissionRecord
+    study.yaml          the file as it was submitted
+    code.zip            the packages that run it
+    baselines/*.json    ProbeRecord of the random-initialised encoder and of raw pixels
+    lease/000001.json   LeaseRecord, one file per fencing number; the highest one holds
+    mlflow.json         MlflowLink of the parent run
+<storage>/trials/<trial id>/
+    trial.json          TrialRecord
+    status.json         StatusRecord
+    journal/000000001.jsonl     JournalPoint per line; named by the first line's `seq`
+    checkpoints/step_000000100/ checkpoint, committed by its manifest.json
+    exports/step_000000100/     encoder.safetensors + encoder.json, committed by encoder.json
+    probes/knn-000000100.json   ProbeRecord
+    boards/000000100.png
+    mlflow.json         MlflowLink of the child run
+    log.jsonl           structured log, a JSON object per line
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+TrialState = Literal[
+    "pending",
+    "running",
+    "probing",
+    "finished",
+    "pruned",
+    "stopped",
+    "preempted",
+    "failed",
+    "diverged",
+]
+"""`finished` and `pruned` need nothing more; `stopped`, `preempted` and `pending` can go on;
+`failed` and `diverged` go on only when asked to. `running` and `probing` hold only with a fresh
+heartbeat."""
+
+DONE: frozenset[TrialState] = frozenset({"finished", "pruned"})
+
+
+class Record(BaseModel):
+    """Base of everything that is written as JSON."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    def to_bytes(self) -> bytes:
+        return self.model_dump_json(indent=1).encode() + b"\n"
+
+
+class SubmissionRecord(Record):
+    """One launch of a study."""
+
+    id: str
+    study: str
+    question: str
+    study_hash: str
+    """Hash of the resolved study: the same file continues its unfinished submission."""
+    study_file: str
+    trial_ids: list[str]
+    created: str
+    """ISO 8601, UTC."""
+    user: str
+    host: str
+    code_fingerprint: str
+    tracking_uri: str
+    environment: dict[str, str]
+    """Python, packages, git commit and hardware, flat."""
+
+
+class TrialRecord(Record):
+    """One point of a study with one seed."""
+
+    id: str
+    study: str
+    seed: int
+    point: dict[str, str | int | float | bool | None]
+    """The values of the study's axes at this trial, by dotted path; scalars only."""
+    resolved: dict
+    """The whole resolved configuration (`mimlab.spec.study.TrialSpec`, JSON form)."""
+    identity: dict[str, str]
+    """The keys that make the trial's identity, flat and dotted, as text: MLflow's params."""
+    parent: str | None = None
+    """The trial it was forked from."""
+
+
+class StatusRecord(Record):
+    """Where a trial stands; `heartbeat` is a counter: stale if it does not move."""
+
+    state: TrialState
+    reason: str = ""
+    step: int = 0
+    total_steps: int = 0
+    epoch: float = 0.0
+    images_per_s: float = 0.0
+    heartbeat: int = 0
+    fence: int = 0
+    attempt: int = 0
+    updated: str = ""
+
+
+class JournalPoint(Record):
+    """One point of a trial's curves."""
+
+    seq: int
+    """1, 2, 3, … within the trial."""
+    time_ms: int
+    """Unix milliseconds when it was first written; kept for good."""
+    step: int
+    metrics: dict[str, float]
+
+
+class ProbeRecord(Record):
+    """The result of one probe of one exported encoder."""
+
+    probe: str
+    """`knn`, `linear`."""
+    protocol: str
+    """Name and version, e.g. `knn/1`."""
+    step: int
+    epoch: float
+    metrics: dict[str, float]
+    """By full metric key, e.g. `probe/knn/top1`, in [0, 1]."""
+    encoder_hash: str
+    data_fingerprint: str
+    num_fit: int
+    num_test: int
+    seconds: float
+    time_ms: int
+    error: str = ""
+    """Why the probe gave nothing; `metrics` is then empty."""
+
+
+class CheckpointManifest(Record):
+    """Written last: a checkpoint without it, or whose files do not match it, does not exist."""
+
+    step: int
+    epoch: float
+    files: dict[str, str]
+    """File name → sha256."""
+    sizes: dict[str, int]
+    fence: int
+    code_fingerprint: str
+    journal_seq: int
+    """The journal's high-water mark when the state was taken."""
+    next_batch_hash: str
+    """Hash of the sample ids and masks of the step that follows."""
+
+
+class MlflowLink(Record):
+    """Where a submission or a trial is shown in MLflow."""
+
+    tracking_uri: str
+    experiment_id: str
+    run_id: str
+
+
+class LeaseRecord(Record):
+    """Who drives a submission."""
+
+    fence: int
+    host: str
+    pid: int
+    process_started: float
+    """Tells a reused pid from the holder."""
+    counter: int
+    released: bool = False

@@ -1,0 +1,50 @@
+"""The thread that keeps MLflow in step while the driver does other things."""
+
+from __future__ import annotations
+
+import threading
+
+from mimlab.track.view import MlflowView
+
+
+class Drain:
+    """Calls `sync` on a view every few seconds, and `close` at the end; nothing escapes."""
+
+    def __init__(self, view: MlflowView, *, every_s: float = 2.0) -> None:
+        self._view = view
+        self._every_s = every_s
+        self._stopping = threading.Event()
+        self._timeout_s = 0.0
+        self._thread = threading.Thread(target=self._run, name="mlflow-drain", daemon=True)
+
+    @property
+    def behind(self) -> bool:
+        """Whether MLflow may lack something."""
+        return self._view.behind
+
+    @property
+    def last_error(self) -> str:
+        """Why MLflow is behind; empty when all was well at the last attempt."""
+        return self._view.last_error
+
+    def start(self) -> None:
+        """Begin; connecting happens in the thread and delays nobody."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 10.0) -> bool:
+        """Send the rest and end the thread.
+
+        Returns:
+            Whether MLflow has everything. If not within `timeout_s`, the thread is left to itself
+            and what is missing is sent by the next driver.
+        """
+        self._timeout_s = timeout_s
+        self._stopping.set()
+        self._thread.join(timeout_s + 1.0)
+        return not self._thread.is_alive() and not self._view.behind
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._view.sync()
+            self._stopping.wait(self._every_s)
+        self._view.close(self._timeout_s)

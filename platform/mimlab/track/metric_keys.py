@@ -1,0 +1,37 @@
+"""The metric keys that mimlab logs: fixed, so that trials of any two studies can be compared."""
+
+from __future__ import annotations
+
+import re
+
+METRIC_KEYS: dict[str, str] = {
+    "train/loss": "Training loss: the weighted sum of the patch losses ÷ the sum of the weights.",
+    "train/lr": "Learning rate of the parameter groups with scale 1.",
+    "train/grad_norm": "Global norm of the gradient, before clipping.",
+    "train/epoch": "Passes over the training images so far, with fraction.",
+    "train/images": "Images seen so far, over all workers.",
+    "train/visible_tokens": "Patch tokens that the encoder saw so far; a budget can be set on it.",
+    "train/images_per_s": "Images per second since the last point, over all workers.",
+    "train/wait_share": "Share of the time since the last point that went into waiting for data.",
+    "mask/ratio_realised": "Hidden share of the patches that the masks really have, in [0, 1].",
+    "mask/repaired": "Share of the patches that were moved to reach the exact count, in [0, 1].",
+    "data/skipped": "Unreadable images so far, each replaced deterministically by another.",
+    "probe/knn/top1": "Top-1 accuracy of the k-nearest-neighbour probe on frozen features.",
+    "probe/linear/top1": "Top-1 accuracy of the linear probe on frozen features.",
+    "probe/<probe>/<measure>": "Any other measure of a probe, under its named protocol.",
+    "baseline/<encoder>/<probe>/<measure>": (
+        "The same probe of the untrained encoder (`random`) or of raw pixels (`pixels`); "
+        "on the submission's run."
+    ),
+}
+"""Key → meaning. A part in angle brackets stands for one name."""
+
+
+def is_known(key: str) -> bool:
+    """Whether `key` is one of the documented keys."""
+    return any(_pattern(known).fullmatch(key) for known in METRIC_KEYS)
+
+
+def _pattern(known: str) -> re.Pattern[str]:
+    parts = re.split(r"<\w+>", known)
+    return re.compile(r"[\w.-]+".join(re.escape(part) for part in parts))

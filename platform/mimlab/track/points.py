@@ -1,0 +1,40 @@
+"""A trial's curves: each journal point once, in order, with the time of the journal."""
+
+from __future__ import annotations
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, RunTag
+
+from mimlab.storage.folders import TrialFolder
+from mimlab.storage.journal import read_points
+from mimlab.track import tags
+from mimlab.track.batches import batches
+
+
+class Points:
+    """Sends the journal beyond a high-water mark that MLflow itself keeps, as a tag.
+
+    MLflow writes the values of a request before its tags. Where it stopped in between, the values
+    come again; its table of metrics has (run, key, time, step, value) as primary key and drops
+    them (mlflow/store/tracking/sqlalchemy_store.py, `_log_metrics_once`).
+    """
+
+    def __init__(self, client: MlflowClient, run_id: str, folder: TrialFolder, *, seq: int) -> None:
+        self._client = client
+        self._run_id = run_id
+        self._folder = folder
+        self._seq = seq
+        self.sent = 0
+        """Points sent by this process."""
+
+    def send(self) -> None:
+        points = read_points(self._folder.store, self._folder.file("journal"), after=self._seq)
+        for batch in batches(points, after=self._seq):
+            self._client.log_batch(
+                self._run_id,
+                metrics=[Metric(*value) for value in batch.values],
+                tags=[RunTag(tags.JOURNAL_SEQ, str(batch.seq))],
+                synchronous=True,
+            )
+            self.sent += batch.seq - self._seq
+            self._seq = batch.seq

@@ -1,0 +1,82 @@
+"""Probe results: on the run at their step, and on the LoggedModel of the encoder probed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, Metric, Run
+
+from mimlab.storage.folders import TrialFolder, step_name
+from mimlab.storage.records import ProbeRecord, TrialRecord
+from mimlab.storage.store import Store
+from mimlab.track import labels, tags
+from mimlab.track.models import ExportedModels
+from mimlab.track.runs import set_tags
+
+
+class Probes:
+    """Sends each probe record of a trial; one that failed is named in a tag until it is redone."""
+
+    def __init__(
+        self, client: MlflowClient, run: Run, folder: TrialFolder, trial: TrialRecord
+    ) -> None:
+        self._client = client
+        self._run_id = run.info.run_id
+        self._folder = folder
+        self._images = _data_name(trial.resolved)
+        self._models = ExportedModels(client, run, trial)
+        self._sent: set[str] = set()
+        self._errors = run.data.tags.get(tags.PROBE_ERROR, "")
+
+    def send(self) -> None:
+        new = read_probes(self._folder.store, self._folder.file("probes"), self._sent)
+        for name, record in new.items():
+            if not record.error:
+                self._send(record)
+                self._sent.add(name)
+        errors = [f"{r.probe} at step {r.step}: {r.error}" for r in new.values() if r.error]
+        self._show_errors("\n".join(errors))
+
+    def _send(self, record: ProbeRecord) -> None:
+        digest = record.data_fingerprint[:32]  # MLflow takes 36 characters
+        data = Dataset(self._images, digest, source_type="mimlab", source=self._images)
+        self._client.log_inputs(self._run_id, [DatasetInput(data)])
+        metrics = [
+            Metric(
+                labels.name_key(key),
+                value,
+                record.time_ms,
+                record.step,
+                model_id=self._model(record.step),
+                dataset_name=data.name,
+                dataset_digest=data.digest,
+            )
+            for key, value in record.metrics.items()
+        ]
+        self._client.log_batch(self._run_id, metrics=metrics, synchronous=True)
+
+    def _model(self, step: int) -> str | None:
+        """The model of the export at `step`; None where retention has removed it."""
+        export = self._folder.file(f"exports/{step_name(step)}")
+        if not self._folder.store.exists(f"{export}/encoder.json"):
+            return None
+        return self._models.at(step, str(self._folder.store.local(export)))
+
+    def _show_errors(self, errors: str) -> None:
+        if errors != self._errors:
+            set_tags(self._client, self._run_id, {tags.PROBE_ERROR: errors})
+            self._errors = errors
+
+
+def read_probes(store: Store, folder: str, known: set[str]) -> dict[str, ProbeRecord]:
+    """Records in `folder` by file name, without the `known` names."""
+    names = [name for name in store.list(folder) if name not in known and name.endswith(".json")]
+    records = {name: store.read_record(f"{folder}/{name}", ProbeRecord) for name in names}
+    return {name: record for name, record in records.items() if record}
+
+
+def _data_name(resolved: Mapping) -> str:
+    images = str(resolved.get("data", {}).get("images", "images"))
+    return PurePosixPath(images).name or "images"

@@ -1,0 +1,92 @@
+"""Boards: fixed images as input, masked, predicted; what a loss cannot tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Int, UInt8
+from mimlab_objectives.masking.plan import MaskPlan
+from mimlab_objectives.objectives.base import Batch, Objective, Progress
+from mimlab_objectives.targets.pixels import unpatchify
+from torch import Tensor
+
+from mimlab.train.feed import Planner
+from mimlab.train.pixels import normalise, to_pixels
+
+GREY = 128
+"""Where a patch is hidden."""
+MIN_SIDE_PX = 96
+"""Smaller images are enlarged to at least this side, pixel by pixel."""
+GAP_PX = 4
+
+
+class BoardMaker:
+    """Draws the same images under the same masks at every step."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        planner: Planner,
+        images: UInt8[Tensor, "batch height width 3"],
+        ids: Int[Tensor, " batch"],
+        device: torch.device,
+    ) -> None:
+        self._objective = objective
+        self._planner = planner
+        self._images = images
+        self._ids = ids
+        self._device = device
+
+    def draw(self) -> Callable[[], bytes]:
+        """Predict now, with the weights as they are; the result encodes the PNG when called."""
+        was_training = self._objective.training
+        self._objective.eval()
+        with torch.no_grad():
+            board = self._predict()
+        self._objective.train(was_training)
+        return lambda: encode_png(board)
+
+    def _predict(self) -> UInt8[np.ndarray, "height width 3"]:
+        batch = Batch(self._ids, normalise(self._images.to(self._device)))
+        keys = self._planner.keys(self._ids, torch.zeros_like(self._ids))
+        progress = Progress(0, 0.0)
+        plan = self._planner.plan(keys, progress, objective=self._objective, batch=batch)
+        plan = plan.to(self._device)
+        patches = self._objective.reconstruct(batch, plan)[:, 0]
+        patch_size = self._images.shape[1] // plan.grid[0]
+        predicted = to_pixels(unpatchify(patches.float(), patch_size, plan.grid))
+        return compose(self._images, plan, predicted.cpu())
+
+
+def compose(
+    images: UInt8[Tensor, "batch height width 3"],
+    plan: MaskPlan,
+    predicted: UInt8[Tensor, "batch height width 3"],
+) -> UInt8[np.ndarray, "board_height board_width 3"]:
+    """Three rows: the images, with hidden patches grey, with hidden patches predicted."""
+    rows, columns = plan.grid
+    side_y, side_x = images.shape[1] // rows, images.shape[2] // columns
+    hidden = plan.hidden[:, 0].cpu().view(-1, rows, columns)
+    hidden = hidden.repeat_interleave(side_y, 1).repeat_interleave(side_x, 2)[..., None]
+    masked = torch.where(hidden, torch.tensor(GREY, dtype=torch.uint8), images)
+    filled = torch.where(hidden, predicted, images)
+    scale = max(1, -(-MIN_SIDE_PX // images.shape[1]))
+    strips = [_strip(part.numpy(), scale) for part in (images, masked, filled)]
+    return np.concatenate(strips, axis=0)
+
+
+def encode_png(pixels: UInt8[np.ndarray, "height width 3"]) -> bytes:
+    """PNG bytes of RGB pixels."""
+    done, data = cv2.imencode(".png", pixels[..., ::-1])
+    if not done:
+        raise ValueError(f"OpenCV could not encode a board of shape {pixels.shape}")
+    return data.tobytes()
+
+
+def _strip(images: np.ndarray, scale: int) -> np.ndarray:
+    large = images.repeat(scale, axis=1).repeat(scale, axis=2)
+    framed = np.pad(large, ((0, 0), (0, GAP_PX), (0, GAP_PX), (0, 0)), constant_values=255)
+    return np.concatenate(list(framed), axis=1)

@@ -1,0 +1,29 @@
+"""A trial's parts, from its resolved configuration."""
+
+from __future__ import annotations
+
+import mimlab_objectives
+import torch
+from mimlab_objectives.backbones.vit import VitBackbone
+from mimlab_objectives.keys import key_of
+from mimlab_objectives.masking.plan import Masking, maskings
+from mimlab_objectives.objectives.base import Objective, objectives
+from mimlab_objectives.targets.base import targets
+
+from mimlab.spec.study import TrialSpec
+
+
+def build_masking(trial: TrialSpec, grid: tuple[int, int]) -> Masking:
+    """The masking of a trial. Raises ParamsError where it cannot hold on the grid."""
+    mimlab_objectives.discover()
+    return maskings[trial.masking.name].part(trial.masking, grid)
+
+
+def build_objective(trial: TrialSpec) -> Objective:
+    """The objective with freshly initialised weights: a function of the trial's seed only."""
+    mimlab_objectives.discover()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key_of(trial.seed, "init"))
+        backbone = VitBackbone(trial.backbone, trial.data.image_size)
+        target = targets[trial.target.name].part(trial.target, backbone.patch_size)
+        return objectives[trial.objective.name].part(trial.objective, backbone, target)

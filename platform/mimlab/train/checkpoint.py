@@ -1,0 +1,141 @@
+"""Checkpoints: everything that the next step depends on, committed by a manifest written last.
+
+A folder without a manifest, or whose files do not match it, does not exist; the one before it is
+used. Saving copies the state to host memory in the training thread and writes it in another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mimlab.storage.folders import TrialFolder, step_name
+from mimlab.storage.records import CheckpointManifest
+
+STATE_FILE = "state.pt"
+MANIFEST_FILE = "manifest.json"
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """What a checkpoint holds, as `state_dict`s and plain numbers."""
+
+    step: int
+    """Steps done: the next step to run."""
+    objective: dict[str, Any]
+    optimizer: dict[str, Any]
+    scaler: dict[str, Any]
+    pending: Tensor
+    """(steps, figures) since the last point of the curves: see `mimlab.train.meter`."""
+    skipped: int
+    """Unreadable images replaced so far."""
+    visible_tokens: float
+    """Patches that the encoder saw so far."""
+
+
+def to_host(value: Any) -> Any:
+    """A copy of a tree of containers whose tensors lie in host memory."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: to_host(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(to_host(item) for item in value)
+    return value
+
+
+def manifest_path(trial: TrialFolder, step: int) -> str:
+    return trial.file(f"checkpoints/{step_name(step)}/{MANIFEST_FILE}")
+
+
+def write_checkpoint(
+    trial: TrialFolder, state: TrainingState, manifest: CheckpointManifest
+) -> CheckpointManifest:
+    """Write the state, then the manifest that commits it. `manifest` comes without hashes."""
+    buffer = io.BytesIO()
+    torch.save(vars(state), buffer)
+    data = buffer.getvalue()
+    folder = trial.file(f"checkpoints/{step_name(state.step)}")
+    trial.store.write(f"{folder}/{STATE_FILE}", data)
+    committed = manifest.model_copy(
+        update={
+            "files": {STATE_FILE: hashlib.sha256(data).hexdigest()},
+            "sizes": {STATE_FILE: len(data)},
+        }
+    )
+    trial.store.write_record(manifest_path(trial, state.step), committed)
+    return committed
+
+
+def read_checkpoint(
+    trial: TrialFolder, step: int
+) -> tuple[TrainingState, CheckpointManifest] | None:
+    """The checkpoint of `step`, None if it is torn, corrupt or not there."""
+    try:
+        manifest = CheckpointManifest.model_validate_json(
+            trial.store.read(manifest_path(trial, step))
+        )
+        data = trial.store.read(trial.file(f"checkpoints/{step_name(step)}/{STATE_FILE}"))
+    except (FileNotFoundError, ValueError):
+        return None
+    if hashlib.sha256(data).hexdigest() != manifest.files.get(STATE_FILE):
+        return None
+    state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    return TrainingState(**state), manifest
+
+
+def newest_checkpoint(
+    trial: TrialFolder, on_unusable: Callable[[int], None]
+) -> tuple[TrainingState, CheckpointManifest] | None:
+    """The newest usable checkpoint; `on_unusable` is told the steps of those that are not."""
+    for step in reversed(trial.steps("checkpoints")):
+        found = read_checkpoint(trial, step)
+        if found is not None:
+            return found
+        on_unusable(step)
+    return None
+
+
+class BackgroundWriter:
+    """Runs one write at a time in a thread, so that training goes on meanwhile."""
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending: Future[None] | None = None
+
+    def submit(self, write: Callable[[], None]) -> None:
+        """Start a write after the one before it, whose error, if any, is raised here."""
+        self.wait()
+        self._pending = self._executor.submit(write)
+
+    def wait(self) -> None:
+        """Wait for the pending write. Raises its error."""
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            pending.result()
+
+    def close(self) -> None:
+        """Wait for the pending write and end the thread."""
+        try:
+            self.wait()
+        finally:
+            self._executor.shutdown()
+
+
+def prune(trial: TrialFolder, *, keep_last: int, keep_steps: set[int]) -> None:
+    """Remove checkpoints but the newest `keep_last` and those in `keep_steps`.
+
+    The manifest goes first, so that what is left of a folder is never taken for a checkpoint.
+    """
+    steps = trial.steps("checkpoints")
+    for step in steps[: max(0, len(steps) - keep_last)]:
+        if step not in keep_steps:
+            trial.store.remove(manifest_path(trial, step))
+            trial.store.remove(trial.file(f"checkpoints/{step_name(step)}"))

@@ -1,0 +1,103 @@
+"""The training loop: feed, step, log, save. It knows no method by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from mimlab_objectives.objectives.base import Progress
+
+from mimlab.storage.control import Outcome, StopRequest
+from mimlab.train.feed import Fed, Planner
+from mimlab.train.meter import Meter
+from mimlab.train.optimizer import set_lr
+from mimlab.train.reporter import Reporter
+from mimlab.train.saver import Saver
+from mimlab.train.schedule import CosineSchedule
+from mimlab.train.stepper import Stepper
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What the loop needs on one rank. `reporter` and `saver` exist on rank 0 only."""
+
+    stepper: Stepper
+    optimizer: torch.optim.Optimizer
+    schedule: CosineSchedule
+    planner: Planner
+    meter: Meter
+    reporter: Reporter | None
+    saver: Saver | None
+    log_every: int
+    batch_size: int
+    images_per_epoch: int
+    world: int
+
+    @property
+    def total_steps(self) -> int:
+        return self.schedule.total_steps
+
+
+def train(run: TrainingRun, feed: Iterable[Fed]) -> Outcome:
+    """Train from the feed's first step to the budget's end, or to a stop request.
+
+    Raises:
+        TrialError: `diverged`, where the loss is not finite.
+    """
+    for fed in feed:
+        _step(run, fed)
+        done = fed.step + 1
+        logs = done % run.log_every == 0 or done == run.total_steps
+        stop = _agreed_stop(run, logs)
+        if logs:
+            _log(run, done)
+        if run.saver is not None:
+            run.saver.after_step(done, run.meter, force=stop is not None)
+        if stop is not None and done < run.total_steps:
+            return _end(run, Outcome(state=stop.state, reason=stop.reason, step=done))
+    return _end(run, Outcome(state="finished", step=run.total_steps))
+
+
+def _step(run: TrainingRun, fed: Fed) -> None:
+    progress = Progress(fed.step, fed.step / run.total_steps)
+    set_lr(run.optimizer, run.schedule.lr(fed.step))
+    plan = fed.plan
+    if plan is None:
+        objective = run.stepper.objective
+        plan = run.planner.plan(fed.keys, progress, objective=objective, batch=fed.batch)
+    stop = run.reporter is not None and run.reporter.stop is not None
+    result = run.stepper.step(fed.batch, plan, progress, skipped=fed.skipped, stop=stop)
+    run.meter.add(result, images=run.batch_size, waited_s=fed.waited_s)
+
+
+def _agreed_stop(run: TrainingRun, logs: bool) -> StopRequest | None:
+    """A stop that all ranks see at the same step; among several ranks only where they log."""
+    if run.world == 1:
+        return run.reporter.stop if run.reporter else None
+    if not (logs and run.meter.stop_asked):
+        return None
+    if run.reporter is not None and run.reporter.stop is not None:
+        return run.reporter.stop
+    return StopRequest(state="stopped", reason="")
+
+
+def _log(run: TrainingRun, done: int) -> None:
+    metrics = run.meter.read(done - 1)
+    if run.reporter is None:
+        return
+    images = done * run.batch_size
+    epoch = images / run.images_per_epoch
+    metrics |= {
+        "train/lr": run.schedule.lr(done - 1),
+        "train/images": float(images),
+        "train/epoch": epoch,
+    }
+    run.reporter.append(done, metrics)
+    run.reporter.progress(step=done, epoch=epoch, images_per_s=run.meter.images_per_s)
+
+
+def _end(run: TrainingRun, outcome: Outcome) -> Outcome:
+    if run.saver is not None:
+        run.saver.close()
+    return outcome

@@ -1,0 +1,87 @@
+"""Figures of the steps since the last point of the curves; part of the training state."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from mimlab.errors import TrialError
+from mimlab.train.stepper import FIGURES, StepResult
+
+
+class Diverged(TrialError):
+    """The loss of a step is not finite."""
+
+    def __init__(self, step: int, figures: torch.Tensor) -> None:
+        super().__init__("diverged", f"the loss of step {step} is not finite")
+        self.step = step
+        self.figures = figures
+        """(steps, figures) of the steps up to it, as `FIGURES` names them."""
+
+
+class Meter:
+    """Collects step figures on the device and reads them once for each logged point."""
+
+    def __init__(self, pending: torch.Tensor, *, skipped: int, visible_tokens: float) -> None:
+        """`pending` (steps, figures): figures since the last point, from a checkpoint or empty."""
+        self._pending = list(pending.unbind())
+        self.skipped = skipped
+        self.visible_tokens = visible_tokens
+        self._started = time.perf_counter()
+        self._images = 0
+        self._waited_s = 0.0
+        self.images_per_s = 0.0
+
+    def add(self, result: StepResult, *, images: int, waited_s: float) -> None:
+        self._pending.append(result.figures)
+        self._images += images
+        self._waited_s += waited_s
+
+    def pending(self) -> torch.Tensor:
+        """(steps, figures) on the host, for a checkpoint."""
+        if not self._pending:
+            return torch.zeros(0, len(FIGURES))
+        return torch.stack([figures.cpu() for figures in self._pending])
+
+    def check(self, step: int) -> torch.Tensor:
+        """The pending figures, float64, whose last row is `step`.
+
+        Raises:
+            TrialError: `diverged`, naming the first step whose loss is not finite.
+        """
+        table = self.pending().double()
+        finite = torch.isfinite(table[:, FIGURES.index("loss")])
+        if not finite.all():
+            bad = step - len(finite) + 1 + int((~finite).nonzero()[0])
+            raise Diverged(bad, table)
+        return table
+
+    def read(self, step: int) -> dict[str, float]:
+        """The metrics of the steps since the last call, of which `step` is the last one.
+
+        Raises Diverged, as `check`.
+        """
+        columns = dict(zip(FIGURES, self.check(step).unbind(dim=1), strict=True))
+        self._pending = []
+        self.skipped += int(columns["skipped"].sum())
+        self.visible_tokens += float(columns["visible_tokens"].sum())
+        elapsed_s = time.perf_counter() - self._started
+        self.images_per_s = self._images / elapsed_s
+        metrics = {
+            "train/loss": float(columns["loss"].mean()),
+            "train/grad_norm": float(columns["grad_norm"].mean()),
+            "train/visible_tokens": self.visible_tokens,
+            "train/images_per_s": self.images_per_s,
+            "train/wait_share": min(1.0, self._waited_s / elapsed_s),
+            "mask/ratio_realised": float(columns["hidden"].mean()),
+            "mask/repaired": float(columns["repaired"].mean()),
+            "data/skipped": float(self.skipped),
+        }
+        self._started, self._images, self._waited_s = time.perf_counter(), 0, 0.0
+        return metrics
+
+    @property
+    def stop_asked(self) -> bool:
+        """Whether any rank asked to stop at the last step; waits for the device."""
+        return bool(self._pending) and float(self._pending[-1][FIGURES.index("stop")]) > 0

@@ -1,0 +1,159 @@
+"""When rank 0 saves what: checkpoints, encoder exports for probes, boards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from mimlab_objectives.objectives.base import Objective
+
+from mimlab.storage.folders import TrialFolder
+from mimlab.storage.records import CheckpointManifest
+from mimlab.train.boards import BoardMaker
+from mimlab.train.checkpoint import (
+    BackgroundWriter,
+    TrainingState,
+    prune,
+    to_host,
+    write_checkpoint,
+)
+from mimlab.train.config import CheckpointConfig
+from mimlab.train.export import write_export
+from mimlab.train.meter import Meter
+from mimlab.train.reporter import Reporter
+
+from mimlab_objectives.backbones.vit import BackboneParams
+
+ENCODER_PREFIX = "backbone.vit."
+
+
+@dataclass(frozen=True)
+class SavePlan:
+    """The steps, counted as steps done, at which something is saved; the last is always one."""
+
+    total_steps: int
+    checkpoints: frozenset[int]
+    exports: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a checkpoint is taken of."""
+
+    objective: Objective
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    backbone: BackboneParams
+    image_size: int
+    epochs_per_step: float
+
+
+class Saver:
+    """Copies the state in the training thread and writes it in another."""
+
+    def __init__(
+        self,
+        trial: TrialFolder,
+        trained: Trained,
+        plan: SavePlan,
+        *,
+        reporter: Reporter,
+        boards: BoardMaker,
+        retention: CheckpointConfig,
+        best_metric: str,
+        fence: int,
+        check_fence: Callable[[], None],
+        code_fingerprint: str,
+        next_batch_hash: Callable[[int], str],
+    ) -> None:
+        """`check_fence` raises if another driver has taken over; called before each commit."""
+        self._trial = trial
+        self._trained = trained
+        self._plan = plan
+        self._reporter = reporter
+        self._boards = boards
+        self._retention = retention
+        self._best_metric = best_metric
+        self._fence = fence
+        self._check_fence = check_fence
+        self._code_fingerprint = code_fingerprint
+        self._next_batch_hash = next_batch_hash
+        self._writer = BackgroundWriter()
+
+    def after_step(self, done: int, meter: Meter, *, force: bool) -> None:
+        """Save what is due after `done` steps; a checkpoint in any case if `force`.
+
+        Raises TrialError if the state has diverged: such a state is never saved.
+        """
+        last = done == self._plan.total_steps
+        exports = last or done in self._plan.exports
+        if not (force or exports or done in self._plan.checkpoints):
+            return
+        meter.check(done - 1)
+        state = self._state(done, meter)
+        manifest = self._manifest(done)
+        board = self._boards.draw() if exports else None
+
+        def write() -> None:
+            self._check_fence()
+            write_checkpoint(self._trial, state, manifest)
+            if exports:
+                self._export(state, manifest)
+            if board is not None:
+                self._trial.store.write(self._trial.file(f"boards/{done:09d}.png"), board())
+            self._prune()
+
+        self._writer.submit(write)
+
+    def close(self) -> None:
+        """Wait for the last write. Raises its error."""
+        self._writer.close()
+
+    def _state(self, done: int, meter: Meter) -> TrainingState:
+        trained = self._trained
+        return TrainingState(
+            step=done,
+            objective=to_host(dict(trained.objective.state_dict())),
+            optimizer=to_host(trained.optimizer.state_dict()),
+            scaler=trained.scaler.state_dict(),
+            pending=meter.pending(),
+            skipped=meter.skipped,
+            visible_tokens=meter.visible_tokens,
+        )
+
+    def _manifest(self, done: int) -> CheckpointManifest:
+        return CheckpointManifest(
+            step=done,
+            epoch=done * self._trained.epochs_per_step,
+            files={},
+            sizes={},
+            fence=self._fence,
+            code_fingerprint=self._code_fingerprint,
+            journal_seq=self._reporter.flush(),
+            next_batch_hash=self._next_batch_hash(done),
+        )
+
+    def _export(self, state: TrainingState, manifest: CheckpointManifest) -> None:
+        weights = {
+            name.removeprefix(ENCODER_PREFIX): tensor
+            for name, tensor in state.objective.items()
+            if name.startswith(ENCODER_PREFIX)
+        }
+        write_export(
+            self._trial,
+            weights,
+            step=state.step,
+            epoch=manifest.epoch,
+            backbone=self._trained.backbone,
+            image_size=self._trained.image_size,
+        )
+
+    def _prune(self) -> None:
+        scores = {
+            record.step: record.metrics[self._best_metric]
+            for record in self._trial.probes()
+            if self._best_metric in record.metrics
+        }
+        best = set(sorted(scores, key=lambda step: -scores[step])[: self._retention.keep_best])
+        prune(self._trial, keep_last=self._retention.keep_last, keep_steps=best)

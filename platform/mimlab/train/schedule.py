@@ -1,0 +1,69 @@
+"""How many steps a budget buys, and the learning rate of each."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from mimlab.train.config import Budget, TrainConfig
+
+
+def steps_of_epochs(epochs: float, num_images: int, batch_size: int) -> int:
+    """Steps after which each image has been read at least `epochs` times."""
+    # A billionth of a batch is rounding error of the product, not an image.
+    return max(1, math.ceil(epochs * num_images / batch_size - 1e-9))
+
+
+def total_steps(budget: Budget, num_images: int, batch_size: int) -> int:
+    """Steps of a budget in epochs, images or steps."""
+    if budget.steps is not None:
+        return budget.steps
+    if budget.images is not None:
+        return max(1, math.ceil(budget.images / batch_size))
+    assert budget.epochs is not None
+    return steps_of_epochs(budget.epochs, num_images, batch_size)
+
+
+@dataclass(frozen=True)
+class CosineSchedule:
+    """Linear warm-up from 0, then half a cosine down to `min_lr`; per step.
+
+    As facebookresearch/mae, util/lr_sched.py.
+    """
+
+    peak_lr: float
+    min_lr: float
+    warmup_steps: int
+    total_steps: int
+
+    def lr(self, step: int) -> float:
+        """Learning rate of the step that is about to run, from 0."""
+        if step < self.warmup_steps:
+            return self.peak_lr * step / self.warmup_steps
+        left = max(1, self.total_steps - self.warmup_steps)
+        cosine = 0.5 * (1 + math.cos(math.pi * (step - self.warmup_steps) / left))
+        return self.min_lr + (self.peak_lr - self.min_lr) * cosine
+
+
+def schedule_of(config: TrainConfig, num_images: int) -> CosineSchedule:
+    """The schedule of a trial; `lr = base_lr × batch_size ÷ 256`, warm-up at most half of it."""
+    total = total_steps(config.budget, num_images, config.batch_size)
+    warmup = math.floor(config.warmup_epochs * num_images / config.batch_size)
+    return CosineSchedule(
+        peak_lr=config.optimizer.base_lr * config.batch_size / 256,
+        min_lr=config.min_lr,
+        warmup_steps=min(warmup, total // 2),
+        total_steps=total,
+    )
+
+
+def steps_every(every_epochs: float | None, num_images: int, batch_size: int, last: int) -> set[int]:
+    """Steps at which something is due every so many epochs, up to `last`, which is left out."""
+    if every_epochs is None:
+        return set()
+    due: set[int] = set()
+    count = 1
+    while (step := steps_of_epochs(count * every_epochs, num_images, batch_size)) < last:
+        due.add(step)
+        count += 1
+    return due

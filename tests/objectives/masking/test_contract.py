@@ -1,0 +1,181 @@
+"""What every registered masking promises; a new one is found here by itself."""
+
+import dataclasses
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from mimlab_objectives.keys import key_of, sample_keys
+from mimlab_objectives.masking.plan import Grid, Masking, MaskPlan, MaskRequest, maskings
+from mimlab_objectives.registry import ParamsError, import_all
+
+import_all("mimlab_objectives.masking")
+NAMES = list(maskings)
+GRIDS = [(14, 14), (8, 8), (7, 7), (5, 9), (16, 6), (1, 12), (2, 2)]
+KEYS = torch.from_numpy(sample_keys(key_of(0, "masks"), np.arange(1000), 0))
+
+
+def build(name: str, grid: Grid = (14, 14), **params: object) -> Masking:
+    entry = maskings[name]
+    return entry.part(entry.params(**params), grid)
+
+
+def plan_of(masking: Masking, keys: Tensor = KEYS) -> MaskPlan:
+    return masking.plan(MaskRequest(keys))
+
+
+def tensors(plan: MaskPlan) -> dict[str, Tensor]:
+    values = {field.name: getattr(plan, field.name) for field in dataclasses.fields(plan)}
+    return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+
+def same(first: MaskPlan, second: MaskPlan) -> bool:
+    one, other = tensors(first), tensors(second)
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def check(masking: Masking, plan: MaskPlan, grid: Grid) -> None:
+    """Shapes, types, counts and indices of a plan."""
+    tokens = grid[0] * grid[1]
+    batch, rounds, _ = shape = plan.hidden.shape
+    assert plan.grid == grid
+    assert shape[2] == tokens
+    assert plan.hidden.dtype == plan.predicted.dtype == torch.bool
+    assert plan.predicted.shape == plan.weight.shape == shape
+    assert plan.weight.dtype == torch.float32
+    assert torch.equal(plan.weight > 0, plan.predicted)
+    assert plan.repaired.shape == (batch, rounds)
+    assert plan.repaired.dtype == torch.int64
+    counts = plan.hidden.sum(2)
+    if masking.count == "per_image":
+        assert plan.kept_ids is None
+        assert plan.restore_ids is None
+    else:
+        check_indices(plan, int(counts[0, 0]))
+    if masking.count == "exact":
+        assert (counts == masking.num_hidden).all()
+        assert 0 < masking.num_hidden < tokens
+
+
+def check_indices(plan: MaskPlan, num_hidden: int) -> None:
+    """Kept ids ascend and are the visible ones; restore ids invert (kept, hidden)."""
+    assert plan.kept_ids is not None
+    assert plan.restore_ids is not None
+    assert plan.kept_ids.dtype == plan.restore_ids.dtype == torch.int64
+    batch, rounds, tokens = plan.hidden.shape
+    assert plan.kept_ids.shape == (batch, rounds, tokens - num_hidden)
+    assert (plan.kept_ids.diff(dim=2) > 0).all()
+    visible = torch.ones_like(plan.hidden).scatter(2, plan.kept_ids, False)
+    assert torch.equal(visible, plan.hidden)
+    hidden_ids = plan.hidden.nonzero()[:, 2].view(batch, rounds, num_hidden)
+    order = torch.cat([plan.kept_ids, hidden_ids], 2)
+    assert torch.equal(order.gather(2, plan.restore_ids), torch.arange(tokens).expand_as(order))
+
+
+def test_the_published_names_are_there() -> None:
+    assert {"random", "coarse", "grid", "block", "block_unrepaired"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_masking_is_described(name: str) -> None:
+    entry = maskings[name]
+    assert entry.summary
+    assert entry.paper
+    assert all(field.description for field in entry.params.model_fields.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_plan_over_many_draws(name: str) -> None:
+    masking = build(name)
+    plan = plan_of(masking)
+    check(masking, plan, (14, 14))
+    asked = masking.num_hidden / 196
+    assert abs(plan.ratio_realised - asked) < (1e-6 if masking.count == "exact" else 0.02)
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+@pytest.mark.parametrize("visible", ["one", "half", "all but one"])
+@pytest.mark.parametrize("name", NAMES)
+def test_any_grid_and_ratio_holds_or_is_refused(name: str, visible: str, grid: Grid) -> None:
+    tokens = grid[0] * grid[1]
+    hidden = {"one": tokens - 1, "half": tokens // 2, "all but one": 1}[visible]
+    try:
+        masking = build(name, grid, ratio=(hidden - 0.5) / tokens)
+    except ParamsError as refusal:
+        assert refusal.field in {"name", *maskings[name].params.model_fields}
+        assert len(str(refusal)) > 20
+    else:
+        check(masking, plan_of(masking, KEYS[:50]), grid)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_same_key_same_mask_and_other_keys_other_masks(name: str) -> None:
+    masking = build(name)
+    plan = plan_of(masking, KEYS[:64])
+    assert same(plan, plan_of(build(name), KEYS[:64].clone()))
+    assert not same(plan, plan_of(masking, KEYS[64:128]))
+    assert len(plan.hidden.unique(dim=0)) > 1
+    twins = plan_of(masking, KEYS[:1].repeat(5))
+    assert (twins.hidden == twins.hidden[:1]).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_mask_depends_on_no_other_image(name: str) -> None:
+    """Neither on the place in the batch nor on its company: the same on any number of workers."""
+    masking = build(name)
+    whole = plan_of(masking, KEYS[:100])
+    order = torch.randperm(100, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(plan_of(masking, KEYS[:100][order]).hidden, whole.hidden[order])
+    assert same(plan_of(masking, KEYS[37:38]), whole.part(37, 38))
+    assert same(plan_of(masking, KEYS[60:100]), whole.part(60, 100))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_part_of_a_plan_is_a_plan(name: str) -> None:
+    masking = build(name)
+    part = plan_of(masking).part(10, 30)
+    assert len(part.hidden) == 20
+    check(masking, part, (14, 14))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_empty_batch_gives_an_empty_plan(name: str) -> None:
+    assert plan_of(build(name), KEYS[:0]).hidden.shape == (0, 1, 196)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_to_moves_every_tensor(name: str) -> None:
+    plan = plan_of(build(name), KEYS[:4])
+    moved = plan.to(torch.device("meta"))
+    assert tensors(moved).keys() == tensors(plan).keys()
+    assert {tensor.device.type for tensor in tensors(moved).values()} == {"meta"}
+    assert same(plan.to(torch.device("cpu")), plan)
+    assert moved.grid == plan.grid
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_progress_and_step_change_nothing_where_no_schedule_is_set(name: str) -> None:
+    masking = build(name)
+    request = MaskRequest(KEYS[:20])
+    later = replace(request, progress=0.7, step=1234)
+    assert same(masking.plan(request), masking.plan(later))
+
+
+@pytest.mark.parametrize("ratio", [0.0, 1.0, -0.1, 1.5])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_ratio_outside_0_and_1_is_refused(name: str, ratio: float) -> None:
+    with pytest.raises(ValidationError, match="ratio"):
+        maskings[name].params.model_validate({"ratio": ratio})
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", NAMES)
+def test_cpu_and_gpu_agree(name: str) -> None:
+    masking = build(name)
+    plan = plan_of(masking, KEYS.cuda())
+    assert {tensor.device.type for tensor in tensors(plan).values()} == {"cuda"}
+    assert same(plan.to(torch.device("cpu")), plan_of(masking))
