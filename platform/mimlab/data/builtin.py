@@ -4,21 +4,40 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool, Int64
 from PIL import Image
 
 from mimlab.data.fingerprint import combined, split_fingerprint
-from mimlab.data.manifest import MANIFEST, VERSION, Manifest, SizeRange, SplitEntry
+from mimlab.data.manifest import MANIFEST, VERSION, DataSet, Manifest, SizeRange, SplitEntry
 from mimlab.data.publishing import publishing, write_durably
 from mimlab.data.shards import shard_name, table_of, write_shard
 from mimlab.errors import UserError
 from mimlab_objectives.keys import fold, key_of
 
-TRAIN_SHARE = 0.8
+DIGITS_TRAIN_SHARE = 0.8
+
+
+def resolve_images(name_or_path: str, cache: Path) -> Path:
+    """The folder of a data set that a study names: a built-in by its name, else a path.
+
+    A built-in is made in `cache` on first use, by whichever of several processes is first. The
+    folder of a path is not looked into. Raises UserError for addresses that are no path.
+    """
+    if name_or_path not in BUILTINS:
+        if "://" in name_or_path:
+            raise UserError(
+                f"{name_or_path}: not a path; expected a folder that every node sees, "
+                f"or one of {', '.join(BUILTINS)}"
+            )
+        return Path(name_or_path)
+    folder = cache / f"{name_or_path}-{VERSION}"
+    if not (folder / MANIFEST).is_file():
+        with contextlib.suppress(FileExistsError), publishing(folder) as partial:
+            BUILTINS[name_or_path](partial)
+    return DataSet.open(folder).root
 
 
 def make_digits(folder: Path) -> None:
@@ -27,25 +46,60 @@ def make_digits(folder: Path) -> None:
     scikit-learn's copy of the UCI set "Optical Recognition of Handwritten Digits" (Alpaydin and
     Kaynak, 1998); its 17 levels of grey are spread over 0 … 255.
     """
-    from sklearn.datasets import load_digits  # noqa: PLC0415: a second, for those who ask for it
+    from sklearn.datasets import load_digits  # seconds to import, and seldom needed
 
-    images, labels = load_digits(return_X_y=True)
-    pixels = np.rint(images.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
-    order = np.argsort(fold(np.full(len(labels), key_of(0, "digits")), np.arange(len(labels))))
-    train = _first_of_each_class(labels[order], TRAIN_SHARE)
+    grey, digits = (np.asarray(part) for part in load_digits(return_X_y=True))
+    pixels = np.rint(grey.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    numbers = np.arange(len(pixels))
+    order = np.argsort(fold(np.full(len(pixels), key_of(0, "digits")), numbers))
+    pixels, labels = pixels[order], digits[order].astype(np.int64)
+    train = _head_of_each_class(labels, DIGITS_TRAIN_SHARE)
     entries, first_id = [], 0
-    for name, members in (("train", order[train]), ("test", order[~train])):
+    for name, members in (("train", train), ("test", ~train)):
         rows = table_of(
-            [_png(pixels[i]) for i in members], labels[members].tolist(), [(8, 8)] * len(members)
+            [_png(image) for image in pixels[members]],
+            labels[members].tolist(),
+            [(8, 8)] * int(members.sum()),
         )
         shard, digests = write_shard(folder / shard_name(name, 0, 1), rows, first_id=first_id)
-        entries.append(
-            SplitEntry(
-                name=name,
-                rows=shard.rows,
-                fingerprint=split_fingerprint([digests]),
-                shards=[shard],
-            )
-        )
         first_id += shard.rows
+        fingerprint = split_fingerprint([digests])
+        entries.append(
+            SplitEntry(name=name, rows=shard.rows, fingerprint=fingerprint, shards=[shard])
+        )
     _write_manifest(folder, entries)
+
+
+BUILTINS = {"digits": make_digits}
+
+
+def _head_of_each_class(
+    labels: Int64[np.ndarray, " rows"], share: float
+) -> Bool[np.ndarray, " rows"]:
+    """True for the first `share` of the rows of every class."""
+    member = labels[:, None] == np.unique(labels)[None]  # (rows, classes)
+    rank = (member.cumsum(axis=0) * member).sum(axis=1)  # 1, 2, … within the class
+    return rank <= np.rint(share * member.sum(axis=0))[member.argmax(axis=1)]
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+def _write_manifest(folder: Path, entries: list[SplitEntry]) -> None:
+    side = SizeRange(min=8, median=8, max=8)
+    manifest = Manifest(
+        fingerprint=combined((entry.name, entry.rows, entry.fingerprint) for entry in entries),
+        images=sum(entry.rows for entry in entries),
+        classes=[str(digit) for digit in range(10)],
+        splits=entries,
+        width=side,
+        height=side,
+        seed=0,
+        rejects=0,
+        converted={},
+        ignored=0,
+    )
+    write_durably(folder / MANIFEST, manifest.model_dump_json(indent=1).encode() + b"\n")

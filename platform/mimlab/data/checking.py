@@ -19,7 +19,8 @@ FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF", "J
 """What Pillow may open; others (PostScript, video, scientific formats) are no pictures to us."""
 
 EXTENSIONS = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .gif .webp .bmp .tif .tiff .ppm .pgm .pbm .avif .jp2".split()
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"}
+    | {".ppm", ".pgm", ".pbm", ".avif", ".jp2"}
 )
 
 MAX_PIXELS = 178_956_970
@@ -40,7 +41,7 @@ _UPRIGHT = {
 """What undoes an EXIF orientation (Exif 2.32, tag 0x0112)."""
 
 
-class Rejected(Exception):  # noqa: N818
+class Rejected(Exception):
     """An image that cannot be read; the message is the reason, short and free of names."""
 
 
@@ -70,7 +71,8 @@ def check_image(data: bytes | None) -> Checked:
 
 def _check_jpeg(data: bytes) -> Checked:
     try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+        size = simplejpeg.decode_jpeg_header(data)
+        height, width, colours = int(size[0]), int(size[1]), size[2]
         _refuse_bomb(width, height)
         if colours in ("CMYK", "YCCK"):
             return _encode(_load(data), ["CMYK"])

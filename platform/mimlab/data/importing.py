@@ -246,9 +246,7 @@ def _write_rejects(path: Path, rejects: list[tuple[str, Reject]]) -> None:
     sync_file(path)
 
 
-def _manifest(
-    found: Source, checked: Checked, entries: list[SplitEntry], seed: int
-) -> Manifest:
+def _manifest(found: Source, checked: Checked, entries: list[SplitEntry], seed: int) -> Manifest:
     return Manifest(
         fingerprint=combined((entry.name, entry.rows, entry.fingerprint) for entry in entries),
         images=sum(entry.rows for entry in entries),

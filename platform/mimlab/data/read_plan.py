@@ -2,10 +2,10 @@
 
 The plan is an endless stream of positions 0, 1, 2, …; position p belongs to epoch p // N, and
 global batch s is the positions [s·B, (s+1)·B). Batches are therefore always full and may cross the
-end of an epoch, while every row comes exactly once an epoch. Inside an epoch the row groups are permuted,
-the resulting sequence of rows is cut into windows, and each window's rows are permuted. A window
-is a whole number of batches wide and starts with a batch, so that a task which reads whole windows
-reads each row group about once.
+end of an epoch, while every row comes exactly once an epoch. Inside an epoch the row groups are
+permuted, the resulting sequence of rows is cut into windows, and each window's rows are permuted. A
+window is a whole number of batches wide and starts with a batch, so that a task which reads whole
+windows reads each row group about once.
 """
 
 from __future__ import annotations

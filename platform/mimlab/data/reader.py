@@ -1,4 +1,4 @@
-"""Reading samples by row: the columns of a split's row groups, from shards and what lies beside them.
+"""Reading samples by row: the columns of row groups, from shards and what lies beside them.
 
 Kept free of torch, because the processes that only read import it.
 """
@@ -26,7 +26,8 @@ class GroupPlace(NamedTuple):
     """Where a row group lies: a file name that the shards and all their sidecars share."""
 
     file: str
-    index: int
+    group: int
+    """Number of the row group in that file."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class ColumnSource:
         for name, members in itertools.groupby(sorted(places), key=lambda place: place.file):
             with pq.ParquetFile(f"{folder}/{name}", filesystem=system) as file:
                 for place in members:
-                    group = file.read_row_group(place.index, columns=list(self.columns))
+                    group = file.read_row_group(place.group, columns=list(self.columns))
                     tables[place] = group.cast(_wide(group.schema))
         return pa.concat_tables([tables[place] for place in places])
 

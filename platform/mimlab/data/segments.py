@@ -1,6 +1,6 @@
-"""The remaining part of a read plan in segments: one Ray data set each, opened when its turn is near.
+"""The remaining part of a read plan in segments: a Ray data set each, opened when its turn is near.
 
-Ray Data holds every task of a data set from the start; a run of a hundred epochs has tens of thousands.
+Ray Data holds every task of a data set from the start; a hundred epochs have tens of thousands.
 """
 
 from __future__ import annotations

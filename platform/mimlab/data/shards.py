@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mimlab.data.fingerprint import file_sha256, row_digests
@@ -41,9 +41,9 @@ def write_shard(path: Path, rows: pa.Table, *, first_id: int) -> tuple[ShardEntr
     the manifest's entry and the digests of the rows.
     """
     sizes, digests = [], []
-    # Encoded images do not compress; without pages of statistics the footer stays small.
+    # Encoded images do not compress, have no use for a dictionary, and would swell the footer.
     with pq.ParquetWriter(
-        path, SCHEMA, compression="none", use_dictionary=["label"], write_statistics=["id"]
+        path, SCHEMA, compression="none", use_dictionary=False, write_statistics=False
     ) as writer:
         for group in _groups(rows, first_id):
             writer.write_table(group, row_group_size=group.num_rows)
@@ -61,13 +61,13 @@ def write_shard(path: Path, rows: pa.Table, *, first_id: int) -> tuple[ShardEntr
 
 
 def _groups(rows: pa.Table, first_id: int) -> Iterator[pa.Table]:
-    total_bytes = pc.sum(pc.binary_length(rows["image"])).as_py() or 0
-    count = max(math.ceil(rows.num_rows / ROW_GROUP_ROWS), math.ceil(total_bytes / ROW_GROUP_BYTES))
+    by_bytes = math.ceil(rows["image"].nbytes / ROW_GROUP_BYTES)
+    count = max(math.ceil(rows.num_rows / ROW_GROUP_ROWS), by_bytes)
     count = min(count, rows.num_rows)
     bounds = np.arange(count + 1) * rows.num_rows // max(count, 1)
     ids = pa.array(np.arange(first_id, first_id + rows.num_rows))
     numbered = rows.select(SCHEMA.names[1:]).add_column(0, SCHEMA.field("id"), ids)
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in itertools.pairwise(bounds.tolist()):
         yield numbered.slice(start, stop - start).cast(SCHEMA)
 
 

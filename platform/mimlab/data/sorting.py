@@ -9,6 +9,7 @@ only cut the sorted sequence, its order does not depend on their number.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,9 +90,7 @@ def sort_piece(item: dict[str, Any], work: str, plans: list[str]) -> dict[str, A
     return {"tally": tally.model_dump_json()}
 
 
-def _accepted(
-    piece: FilesPiece | RowGroupPiece, plan: SplitPlan, tally: Tally
-) -> Iterator[Placed]:
+def _accepted(piece: FilesPiece | RowGroupPiece, plan: SplitPlan, tally: Tally) -> Iterator[Placed]:
     where = places(plan, piece.first_row, piece.rows)
     for offset, row in enumerate(piece.read()):
         try:
@@ -138,7 +137,7 @@ def _write_run(path: Path, run: list[Placed], buckets: int) -> list[int]:
     rows = _run_table(run).combine_chunks().to_batches()[0]
     temporary = path.with_suffix(".partial")
     with pa.ipc.new_file(temporary, rows.schema) as file:
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+        for start, stop in itertools.pairwise(bounds.tolist()):
             file.write_batch(rows.slice(start, stop - start))
     temporary.replace(path)
     return np.diff(bounds).tolist()

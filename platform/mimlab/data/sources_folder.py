@@ -30,8 +30,10 @@ def list_files(root: Path) -> Listing:
     """Everything below `root`; hidden files and folders are ignored, links are followed."""
     listing = Listing()
     for path, size in _walk(root, "", frozenset()):
-        suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122: millions of paths
-        if os.path.basename(path).startswith("."):  # noqa: PTH119
+        # Plain strings: there may be millions.
+        name = path.rpartition("/")[2]
+        suffix = "." + name.rpartition(".")[2].lower()
+        if name.startswith("."):
             listing.ignored.append(path)
         elif suffix == ".parquet":
             listing.parquet.append(path)
@@ -70,10 +72,11 @@ def list_folder(root: Path, listing: Listing, splits: Mapping[str, str] | None =
             raise UserError(f"{root / folders[name]}: no images for split {name}")
     labelled = {name: _class_names(root, files) for name, files in members.items()}
     classes = sorted({c for found in labelled.values() for c in found if c})
+    label_of = {name: label for label, name in enumerate(classes)}
     found, pieces = [], []
     for number, name in enumerate(sorted(folders, key=split_order)):
         files = [(str(Path(folders[name], path)), size) for path, size in members[name]]
-        labels = [classes.index(c) for c in labelled[name] if c] or None
+        labels = [label_of[c] for c in labelled[name] if c] or None
         pieces.extend(_pieces(root, number, files, labels))
         found.append(SourceSplit(name, len(files), sum(size for _, size in files)))
     return Source(found, pieces, classes, len(listing.ignored))
@@ -103,8 +106,8 @@ def _class_names(root: Path, files: list[tuple[str, int]]) -> list[str]:
     names = [path.split("/")[0] if "/" in path else "" for path, _ in files]
     if "" in names and any(names):
         raise UserError(
-            f"{root}: {files[names.index('')][0]} lies beside class folders; expected all images in "
-            "class folders, or none"
+            f"{root}: {files[names.index('')][0]} lies beside class folders; "
+            "expected all images in class folders, or none"
         )
     return names
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,12 +15,13 @@ from timm.models import VisionTransformer
 from torch import Tensor
 
 from mimlab.data.manifest import Split
-from mimlab.data.reader import read_rows
-from mimlab.data.views import UnreadableImage, center_views, render
+from mimlab.data.reader import iter_rows
+from mimlab.data.views import center_views, render
 from mimlab.train.pixels import normalise
 
 CHUNK = 256
 """Images decoded and encoded at once."""
+UNLABELLED = -1
 
 Encode = Callable[[Float[Tensor, "batch 3 height width"]], Float[Tensor, "batch dim"]]
 
@@ -75,18 +77,24 @@ def extract(
 def _chunks(
     split: Split, max_rows: int | None, image_size: int, decoders: ThreadPoolExecutor
 ) -> Iterator[tuple[UInt8[np.ndarray, "batch size size 3"], Int[np.ndarray, " batch"]]]:
-    rows = chosen_rows(split, max_rows)
-    for start in range(0, len(rows), CHUNK):
-        samples = read_rows(split, rows[start : start + CHUNK])
-        pixels = np.zeros((len(samples.ids), image_size, image_size, 3), np.uint8)
-        boxes = center_views(widths=samples.widths, heights=samples.heights).boxes
+    for table in iter_rows(split, chosen_rows(split, max_rows), CHUNK):
+        images = [image.as_buffer() for image in table["image"]]
+        labels = table["label"].fill_null(UNLABELLED).to_numpy().astype(np.int64)
+        boxes = center_views(
+            widths=table["width"].to_numpy().astype(np.int64),
+            heights=table["height"].to_numpy().astype(np.int64),
+        ).boxes
+        pixels = np.zeros((len(labels), image_size, image_size, 3), np.uint8)
+        render_one = partial(_rendered, images, boxes, pixels)
+        readable = np.array(list(decoders.map(render_one, range(len(labels)))), bool)
+        good = readable & (labels != UNLABELLED)
+        yield pixels[good], labels[good]
 
-        def one(i: int, samples=samples, boxes=boxes, pixels=pixels) -> bool:
-            try:
-                render(samples.images[i], boxes[i], flip=False, out=pixels[i])
-            except (ValueError, UnreadableImage):
-                return False
-            return bool(samples.labels[i] >= 0)
 
-        good = np.array(list(decoders.map(one, range(len(pixels)))), bool)
-        yield pixels[good], samples.labels[good].astype(np.int64)
+def _rendered(images: list, boxes: np.ndarray, pixels: np.ndarray, i: int) -> bool:
+    """Whether image i could be rendered into its place."""
+    try:
+        render(memoryview(images[i]), boxes[i], flip=False, out=pixels[i])
+    except ValueError:
+        return False
+    return True

@@ -12,7 +12,7 @@ from mimlab.data.manifest import DataSet
 from mimlab.probe.due import AnyProbe
 from mimlab.probe.evaluate import ProbeData, features_of, records_of
 from mimlab.probe.features import encoder_of, raw_pixels
-from mimlab.spec.study import TrialSpec
+from mimlab.spec.study import TrialSpec, trial_spec
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
 from mimlab.storage.records import ProbeRecord
 from mimlab.storage.store import Store
@@ -35,7 +35,7 @@ def probe_export(
     Raises ValueError if the export is missing or corrupt.
     """
     trial = TrialFolder(Store(storage), trial_id)
-    spec = TrialSpec.model_validate(trial.record().resolved)
+    spec = trial_spec(trial.record().resolved)
     card = read_card(trial, step)
     if card is None:
         raise ValueError(f"trial {trial_id} has no complete export of step {step}")
@@ -63,7 +63,7 @@ def probe_baselines(
     The encoder is the one that `trial_id` started from.
     """
     submission = SubmissionFolder(Store(storage), submission_id)
-    spec = TrialSpec.model_validate(TrialFolder(submission.store, trial_id).record().resolved)
+    spec = trial_spec(TrialFolder(submission.store, trial_id).record().resolved)
     backbone = build_objective(spec).backbone
     assert isinstance(backbone, VitBackbone)
     for name, model in ((RANDOM_INIT, backbone.vit.eval()), (RAW_PIXELS, None)):
@@ -111,9 +111,7 @@ def _run(
             pool: raw_pixels() if model is None else encoder_of(model.to(device), pool)
             for pool in {probe.pool for probe in group}
         }
-        features = features_of(
-            source, encodes, max_fit=max_fit, device=device, threads=threads
-        )
+        features = features_of(source, encodes, max_fit=max_fit, device=device, threads=threads)
         records += records_of(
             group,
             features,

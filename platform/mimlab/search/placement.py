@@ -10,17 +10,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from mimlab.data.source import ReadResources
 from mimlab.errors import UserError
 from mimlab.spec.study import Resources
 
-READ_CPUS = 0.2
-"""CPUs of one reading task: it waits for storage most of the time."""
-PROBE_CPUS = 0.5
+PROBE_CPUS = 0.4
 """CPUs set aside for a trial's probes."""
-TRIAL_CPUS = 0.1
+TRIAL_CPUS = 0.05
 """CPUs of the process that looks after a trial."""
-READ_TASKS = 2
-"""Reading tasks of a trial that must be able to run at once."""
 ROUNDING = 1e-6
 
 
@@ -34,7 +31,7 @@ class Capacity:
 
 def cpus_of_trial(resources: Resources, *, probes: bool) -> float:
     """CPUs that a trial needs, reading and probing included."""
-    beside = TRIAL_CPUS + READ_TASKS * READ_CPUS + (PROBE_CPUS if probes else 0)
+    beside = TRIAL_CPUS + ReadResources().cpus + (PROBE_CPUS if probes else 0)
     return resources.workers * resources.cpus_per_worker + beside
 
 

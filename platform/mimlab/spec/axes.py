@@ -90,7 +90,12 @@ def _zip_problems(sweep: SweepConfig) -> Iterator[Problem]:
 
 
 def _condition_problems(
-    condition: Mapping[str, Any], at: Keys, sweep: SweepConfig, root: Mapping[str, Any], *, whole: bool
+    condition: Mapping[str, Any],
+    at: Keys,
+    sweep: SweepConfig,
+    root: Mapping[str, Any],
+    *,
+    whole: bool,
 ) -> Iterator[Problem]:
     axes = [*sweep.axes.items(), *(axis for when in sweep.when for axis in when.axes.items())]
     for path, asked in condition.items():

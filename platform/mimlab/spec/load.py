@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +14,14 @@ from mimlab.errors import UserError
 from mimlab.spec.errors import Problem, nearest, problems_of, refuse
 from mimlab.spec.overlay import NotASection, assigned, overlaid
 from mimlab.spec.positions import Keys, Source, dotted, keys_of, parse, read_study_file
+from mimlab.spec.paths import absolute
 from mimlab.spec.resolve import resolved
 from mimlab.spec.study import Study, study_model
 
 _DOTTED_KEYS = ("sweep", "axes")
 """Below, a key is a dotted path itself."""
+
+_PATHS: tuple[Keys, ...] = (("data", "images"), ("storage",))
 
 
 @dataclass(frozen=True)
@@ -115,3 +117,10 @@ def _override_keys(path: str) -> Keys:
     if path.startswith(prefix):
         return (*_DOTTED_KEYS, path.removeprefix(prefix))
     return keys_of(path)
+
+
+def _from_shell(keys: Keys, value: Any) -> Any:
+    """A path that was typed in a shell means the shell's folder, not the study's."""
+    if keys in _PATHS and isinstance(value, str) and value:
+        return absolute(value, Path.cwd())
+    return value

@@ -40,7 +40,7 @@ Build = Callable[[Point], Any]
 
 
 class SweepProblem(Exception):
-    """A sweep that gives too many points, or too few."""
+    """A sweep that gives too many points or too few, or a point that cannot be built."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.message)
@@ -78,7 +78,9 @@ def points_of(sweep: SweepConfig, build: Build) -> list[Point]:
     """
     if isinstance(sweep.search, RandomSearch):
         return _drawn(sweep, sweep.search, build)
-    points = [point for point in _extended(sweep, build, _every) if not _excluded(sweep, build(point))]
+    points = [
+        point for point in _extended(sweep, build, _every) if not _excluded(sweep, build(point))
+    ]
     if points:
         return points
     raise SweepProblem(Problem(("sweep", "exclude"), "leaves out every point"))
@@ -142,9 +144,7 @@ def _refuse_many(count: int) -> None:
         raise SweepProblem(Problem(("sweep", "axes"), message))
 
 
-def dimensions(
-    axes: Axes, origin: Keys, zipped: Iterable[tuple[str, ...]] = ()
-) -> list[Dimension]:
+def dimensions(axes: Axes, origin: Keys, zipped: Iterable[tuple[str, ...]] = ()) -> list[Dimension]:
     """Axes in their order; a zipped group stands where its first axis does."""
     group_of = {path: group for group in zipped for path in group}
     result: dict[str, Dimension] = {}

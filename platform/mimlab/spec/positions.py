@@ -22,7 +22,9 @@ MAX_VALUES = 100_000
 MAX_DEPTH = 40
 """Limits of one file, aliases written out: a study is far below, an alias bomb far above."""
 
-_SCALARS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null"))
+_SCALARS = frozenset(
+    f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null")
+)
 _MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -44,7 +46,7 @@ class Source:
         below = {
             to + keys[len(start) :]: place
             for keys, place in self.places.items()
-            if keys[: len(start)] == start
+            if keys[: len(start)] == start and keys != start
         }
         return Source(self.file, {**self.places, **below})
 

@@ -21,15 +21,17 @@ from pydantic import AfterValidator, Field, create_model
 
 from mimlab.data.views import AugmentConfig
 from mimlab.probe.config import ProbeConfig, named_once
+from mimlab.spec.paths import LocalPath
 from mimlab.spec.section import NotIdentity, Section
 from mimlab.spec.sweep import SweepConfig
 from mimlab.train.config import TrainConfig
 
-PARTS: tuple[Literal["objective", "target", "masking"], ...] = ("objective", "target", "masking")
-"""Sections that name a registered part."""
-
-BUILT_IN_IMAGES = ("digits",)
-"""Data sets that `data.images` names instead of a folder."""
+REGISTRIES: Mapping[str, Registry[Any]] = {
+    "objective": objectives,
+    "target": targets,
+    "masking": maskings,
+}
+"""Sections that name a registered part, and what there is to name."""
 
 
 class Part(Params):
@@ -53,7 +55,7 @@ class Splits(Section):
 class DataConfig(Section):
     """What is read."""
 
-    images: str = Field(min_length=1)
+    images: LocalPath
     """A shard folder, relative to the study file, or a built-in data set such as `digits`."""
     image_size: int = Field(ge=4)
     """Height and width of a view, in pixels."""
@@ -139,7 +141,7 @@ class Study(Section):
     """What a trial runs on."""
     tracking: Tracking = Tracking()
     """Where results are shown."""
-    storage: str | None = None
+    storage: LocalPath | None = None
     """Folder of the results; null: `runs` in the working folder."""
 
 
@@ -152,7 +154,9 @@ def study_model() -> type[Study]:
 @lru_cache(maxsize=1)
 def trial_model() -> type[TrialSpec]:
     """`TrialSpec` with the parameters of every registered part."""
-    return create_model("TrialFile", __base__=TrialSpec, __doc__=TrialSpec.__doc__, **_part_fields())
+    return create_model(
+        "TrialFile", __base__=TrialSpec, __doc__=TrialSpec.__doc__, **_part_fields()
+    )
 
 
 def trial_spec(resolved: Mapping[str, Any]) -> TrialSpec:
@@ -166,12 +170,10 @@ def trial_spec(resolved: Mapping[str, Any]) -> TrialSpec:
 @lru_cache(maxsize=1)
 def _part_fields() -> dict[str, Any]:
     mimlab_objectives.discover()
-    registries: dict[str, Registry[Any]] = {
-        "objective": objectives,
-        "target": targets,
-        "masking": maskings,
+    return {
+        part: _choice(registry, TrialSpec.model_fields[part])
+        for part, registry in REGISTRIES.items()
     }
-    return {part: _choice(registries[part], TrialSpec.model_fields[part]) for part in PARTS}
 
 
 def _choice(registry: Registry[Any], field: Any) -> tuple[Any, Any]:

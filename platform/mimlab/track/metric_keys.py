@@ -14,14 +14,14 @@ METRIC_KEYS: dict[str, str] = {
     "train/images_per_s": "Images per second since the last point, over all workers.",
     "train/wait_share": "Share of the time since the last point that went into waiting for data.",
     "mask/ratio_realised": "Hidden share of the patches that the masks really have, in [0, 1].",
-    "mask/repaired": "Share of the patches that were moved to reach the exact count, in [0, 1].",
+    "mask/repaired": "Patches per image that were moved to reach the exact count.",
     "data/skipped": "Unreadable images so far, each replaced deterministically by another.",
     "probe/knn/top1": "Top-1 accuracy of the k-nearest-neighbour probe on frozen features.",
     "probe/linear/top1": "Top-1 accuracy of the linear probe on frozen features.",
     "probe/<probe>/<measure>": "Any other measure of a probe, under its named protocol.",
     "baseline/<encoder>/<probe>/<measure>": (
-        "The same probe of the untrained encoder (`random`) or of raw pixels (`pixels`); "
-        "on the submission's run."
+        "The same probe of the untrained encoder (`random-init`) or of `raw-pixels`: the floor to "
+        "beat, on the submission's run."
     ),
 }
 """Key → meaning. A part in angle brackets stands for one name."""

@@ -33,7 +33,7 @@ class Session:
         errors = [error for trial in trials if (error := self._try(trial, left=left))]
         self._submission.sync_baselines()
         self._submission.write_note(list(self._runs.values()))
-        states = [self._state(trial) for trial in trials]
+        states: list[TrialState] = [self._state(trial) for trial in trials]
         self._submission.show(submission_status(states, left=left))
         return errors
 

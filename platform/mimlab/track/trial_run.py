@@ -83,7 +83,7 @@ class TrialRun:
         self._boards = Boards(client, self.run_id, folder)
         self._client = client
         self._folder = folder
-        keys = (tags.STATE, tags.REASON, tags.ATTEMPT)
+        keys = (tags.STATE, tags.REASON, tags.ATTEMPT, tags.TOTAL_STEPS)
         self._shown = (run.info.status, {key: known.get(key) for key in keys})
         self._complete: StatusRecord | None = None
 
@@ -107,6 +107,7 @@ class TrialRun:
             tags.STATE: status.state,
             tags.REASON: status.reason,
             tags.ATTEMPT: str(status.attempt),
+            tags.TOTAL_STEPS: str(status.total_steps),
         }
         shown = trial_status(status.state, left=left), values
         if shown != self._shown:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import traceback
 from functools import partial
 from pathlib import Path
@@ -14,12 +15,15 @@ import ray.train.torch
 import torch
 from mimlab_objectives.objectives.base import Progress
 from pydantic import BaseModel, ConfigDict
+from ray.data import DataIterator
 
 from mimlab.data.manifest import DataSet
 from mimlab.data.read_plan import ReadPlan
-from mimlab.data.stream import BatchStream
+from mimlab.data.decoding import ViewSpec
+from mimlab.data.segments import Place
+from mimlab.data.stream import BatchStream, StreamOptions
 from mimlab.errors import TrialError
-from mimlab.spec.study import TrialSpec
+from mimlab.spec.study import trial_spec
 from mimlab.storage.control import Outcome, read_outcome, write_outcome
 from mimlab.storage.folders import TrialFolder
 from mimlab.storage.lease import check_fence
@@ -90,7 +94,7 @@ class Worker:
         self.rank = rank
         self.world = ray.train.get_context().get_world_size()
         self.device = ray.train.torch.get_device()
-        self.spec = TrialSpec.model_validate(trial.record().resolved)
+        self.spec = trial_spec(trial.record().resolved)
         self.log = TrialLog(trial)
         self.data = DataSet.open(config.data)
         self.split = self.data.split(self.spec.data.splits.train)
@@ -146,7 +150,16 @@ class Worker:
             stream.close()
 
     def _stream(self, start: int) -> BatchStream:
-        raise NotImplementedError
+        data = self.spec.data
+        return BatchStream(
+            self.split,
+            self.plan,
+            ViewSpec(size=data.image_size, augment=data.augment, seed=self.spec.seed),
+            start_step=start,
+            stop_step=self.schedule.total_steps,
+            place=Place(self.rank, self.world, _share_iterators),
+            options=StreamOptions(threads=max(1, int(self.config.cpus))),
+        )
 
     def _stepper(self, optimizer: torch.optim.Optimizer) -> Stepper:
         train_config = self.spec.train
@@ -241,3 +254,35 @@ class Worker:
             checkpoints=frozenset(every(self.spec.train.checkpoint.every_epochs)),
             exports=frozenset().union(*(every(p.every_epochs) for p in self.spec.probes)),
         )
+
+    def _log_unusable(self, step: int) -> None:
+        self.log.write("checkpoint unusable", {"step": step, "answer": "the one before it is used"})
+
+    def _log_compared(self, reporter: Reporter) -> None:
+        journal = reporter.journal
+        if journal.compared:
+            self.log.write(
+                "points compared", {"points": journal.compared, "differing": journal.differing}
+            )
+
+    def _write_diverged(self, error: Diverged) -> None:
+        """Which samples, and the figures of the steps before: enough to replay the step."""
+        rows, epochs = self.plan.batch(error.step)
+        content = {
+            "step": error.step,
+            "ids": (rows + self.split.first_id).tolist(),
+            "epochs": epochs.tolist(),
+            "figures": [dict(zip(FIGURES, row, strict=True)) for row in error.figures.tolist()],
+        }
+        path = self.trial.file(f"diverged/{error.step:09d}.json")
+        self.trial.store.write(path, json.dumps(content, indent=1).encode())
+
+
+def _meter(state: TrainingState | None) -> Meter:
+    if state is None:
+        return Meter(torch.zeros(0, len(FIGURES)), skipped=0, visible_tokens=0.0)
+    return Meter(state.pending, skipped=state.skipped, visible_tokens=state.visible_tokens)
+
+
+def _share_iterators(iterators: list[DataIterator] | None) -> list[DataIterator]:
+    return ray.train.collective.broadcast_from_rank_zero(iterators)

@@ -1,0 +1,187 @@
+"""The driver of a submission: holds the lease, runs the trials, keeps MLflow in step."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+import ray.tune
+
+from mimlab.errors import UserError
+from mimlab.probe.task import probe_baselines
+from mimlab.search.cluster import Cluster, local_cluster
+from mimlab.search.placement import PROBE_CPUS, TRIAL_CPUS, concurrent_trials
+from mimlab.search.stopping import scheduler_of
+from mimlab.search.submission import PlannedStudy
+from mimlab.search.trial import TrialConfig, run_trial
+from mimlab.storage import control, lease
+from mimlab.storage.control import StopRequest
+from mimlab.storage.folders import SubmissionFolder, TrialFolder
+from mimlab.storage.records import DONE, StatusRecord, TrialState
+from mimlab.track.drain import Drain
+from mimlab.track.view import MlflowView
+from mimlab.train.schedule import total_steps
+
+MAX_TRIAL_DEATHS = 3
+"""Times that a trial whose process died is started again."""
+RESTARTED: frozenset[TrialState] = frozenset({"failed", "diverged"})
+"""States that go on only when asked to."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a driver runs; changes no result."""
+
+    retry_failed: bool = False
+    """Start failed and diverged trials again, from their last checkpoint."""
+
+
+class Driver:
+    """Runs what a submission still has to do. One thread calls `run`; any may call `stop`."""
+
+    def __init__(
+        self, submission: SubmissionFolder, planned: PlannedStudy, options: Options | None = None
+    ) -> None:
+        self.submission = submission
+        self.planned = planned
+        self.drain: Drain | None = None
+        self.error: BaseException | None = None
+        self._options = options or Options()
+        self._stopping = threading.Event()
+
+    def open_trials(self) -> list[TrialFolder]:
+        """Trials that this run is going to start or continue."""
+        skipped = DONE if self._options.retry_failed else DONE | RESTARTED
+        return [t for t in self.submission.trials() if t.status().state not in skipped]
+
+    def run(self) -> None:
+        """Run to the end, or to a stop that was asked for. Raises UserError before any resource
+        is taken, if the submission is held by another driver or the cluster is too small."""
+        with self._lease() as held, self._tracking():
+            trials = self.open_trials()
+            if trials:
+                with local_cluster(self.submission.store.local(self.submission.path)) as cluster:
+                    self._run_trials(trials, cluster, held.fence)
+
+    def stop(self, reason: str = "stopped by its user") -> None:
+        """Ask every trial to save a checkpoint and end, and start no other."""
+        self._stopping.set()
+        request = StopRequest(state="stopped", reason=reason)
+        for trial in self.submission.trials():
+            if trial.status().state not in DONE:
+                control.request_stop(trial, request)
+
+    @contextlib.contextmanager
+    def _lease(self) -> Iterator[lease.Lease]:
+        held = lease.acquire(self.submission)
+        ended = threading.Event()
+
+        def renew() -> None:
+            while not ended.wait(lease.RENEW_S):
+                try:
+                    held.renew()
+                except lease.LeaseLost as error:
+                    self.error = error
+                    self.stop(reason="another driver took over")
+                    return
+
+        thread = threading.Thread(target=renew, name="lease", daemon=True)
+        thread.start()
+        try:
+            yield held
+        finally:
+            ended.set()
+            thread.join()
+            held.release()
+
+    @contextlib.contextmanager
+    def _tracking(self) -> Iterator[None]:
+        record = self.submission.record()
+        view = MlflowView(self.submission.store, record.tracking_uri)
+        view.open_submission(record, [trial.record() for trial in self.submission.trials()])
+        self.drain = Drain(view)
+        self.drain.start()
+        try:
+            yield
+        finally:
+            self.drain.stop()
+
+    def _run_trials(self, trials: list[TrialFolder], cluster: Cluster, fence: int) -> None:
+        study = self.planned.loaded.study
+        at_once = concurrent_trials(
+            study.resources, cluster.capacity, num_trials=len(trials), probes=bool(study.probes)
+        )
+        for trial in trials:
+            control.clear(trial)
+            self._mark_pending(trial)
+        if self._stopping.is_set():
+            return
+        baselines = self._start_baselines(trials[0])
+        told = TrialConfig(
+            storage=self.submission.store.root,
+            submission_id=self.submission.id,
+            data=self.planned.data.root,
+            fence=fence,
+            code_fingerprint=self.submission.record().code_fingerprint,
+            resources=study.resources,
+        )
+        trainable = ray.tune.with_resources(run_trial, {"cpu": TRIAL_CPUS})
+        ray.tune.Tuner(
+            trainable,
+            param_space={
+                "trial_id": ray.tune.grid_search([trial.id for trial in trials]),
+                "told": told.model_dump(mode="json"),
+            },
+            tune_config=ray.tune.TuneConfig(
+                max_concurrent_trials=at_once,
+                scheduler=scheduler_of(
+                    study.sweep.stopping,
+                    max_epochs=self._epochs(),
+                    ask_to_stop=self._ask_to_stop,
+                ),
+            ),
+            run_config=ray.tune.RunConfig(
+                name=f"tune-{fence:06d}",
+                storage_path=str(self.submission.store.local("ray") / self.submission.id),
+                verbose=0,
+                failure_config=ray.tune.FailureConfig(max_failures=MAX_TRIAL_DEATHS),
+            ),
+        ).fit()
+        self._settle(trials)
+        with contextlib.suppress(ray.exceptions.RayError):
+            ray.get(baselines)
+
+    def _mark_pending(self, trial: TrialFolder) -> None:
+        status = trial.status()
+        trial.write_status(status.model_copy(update={"state": "pending", "reason": ""}))
+
+    def _epochs(self) -> float:
+        train = self.planned.loaded.study.train
+        num_images = self.planned.data.split(self.planned.loaded.study.data.splits.train).num_rows
+        return total_steps(train.budget, num_images, train.batch_size) * train.batch_size / num_images
+
+    def _ask_to_stop(self, trial_id: str, reason: str) -> None:
+        request = StopRequest(state="pruned", reason=reason)
+        control.request_stop(TrialFolder(self.submission.store, trial_id), request)
+
+    def _start_baselines(self, trial: TrialFolder) -> ray.ObjectRef | None:
+        have = self.submission.store.list(self.submission.file("baselines"))
+        if have or not self.planned.loaded.study.probes:
+            return None
+        task = ray.remote(num_cpus=PROBE_CPUS)(probe_baselines)
+        root = str(self.submission.store.root)
+        return task.remote(root, self.submission.id, trial.id, str(self.planned.data.root), 1)
+
+    def _settle(self, trials: list[TrialFolder]) -> None:
+        """Trials whose process could not write its own end get a true status."""
+        for trial in trials:
+            status = trial.status()
+            if status.state in ("running", "probing", "pending"):
+                state: TrialState = "stopped" if self._stopping.is_set() else "failed"
+                reason = "" if state == "stopped" else "its process died too often: see log.jsonl"
+                update = {"state": state, "reason": reason}
+                trial.write_status(status.model_copy(update=update))

@@ -1,0 +1,131 @@
+"""From a validated study to a submission folder: created, or the unfinished one continued."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from mimlab.data.builtin import resolve_images
+from mimlab.data.manifest import DataSet
+from mimlab.search.environment import describe_environment
+from mimlab.search.fingerprint import code_zip, fingerprint
+from mimlab.spec.checks import check
+from mimlab.spec.expand import Trial, expand
+from mimlab.spec.identity import identity
+from mimlab.spec.load import LoadedStudy
+from mimlab.spec.resolve import study_hash
+from mimlab.storage.folders import SubmissionFolder, TrialFolder, now, submissions
+from mimlab.storage.records import DONE, SubmissionRecord, TrialRecord
+from mimlab.storage.store import Store
+
+
+@dataclass(frozen=True)
+class PlannedStudy:
+    """A study that is ready to run: legal, its data found, its trials identified."""
+
+    loaded: LoadedStudy
+    data: DataSet
+    trials: list[TrialRecord]
+
+
+def storage_of(loaded: LoadedStudy) -> Store:
+    """The storage of a resolved study."""
+    assert loaded.study.storage is not None
+    return Store(loaded.study.storage)
+
+
+def plan_study(loaded: LoadedStudy) -> PlannedStudy:
+    """Expand and check a study against its data. Raises UserError; takes no resource.
+
+    A built-in data set is made on first use, below the storage folder.
+    """
+    trials = expand(loaded)
+    check(loaded, trials)
+    store = storage_of(loaded)
+    folder = resolve_images(loaded.study.data.images, store.local("data"))
+    data = DataSet.open(folder)
+    splits = loaded.study.data.splits
+    for name in (splits.train, splits.probe_fit, splits.probe_test):
+        data.split(name)
+    return PlannedStudy(loaded, data, [_record(loaded, trial, data) for trial in trials])
+
+
+def _record(loaded: LoadedStudy, trial: Trial, data: DataSet) -> TrialRecord:
+    trial_id, flat = identity(trial.spec, data.fingerprint)
+    return TrialRecord(
+        id=trial_id,
+        study=loaded.study.study,
+        seed=trial.spec.seed,
+        point=trial.point,
+        resolved=trial.spec.model_dump(mode="json"),
+        identity=flat,
+    )
+
+
+def unfinished(store: Store, loaded: LoadedStudy) -> SubmissionFolder | None:
+    """The latest submission of the same resolved study that still has something to do."""
+    wanted = study_hash(loaded.study)
+    for folder in reversed(submissions(store)):
+        same = folder.record().study_hash == wanted
+        if same and any(trial.status().state not in DONE for trial in folder.trials()):
+            return folder
+    return None
+
+
+def create(store: Store, planned: PlannedStudy) -> SubmissionFolder:
+    """Write a new submission's folder and those of its trials; the submission's record last."""
+    loaded = planned.loaded
+    code = code_zip()
+    folder = SubmissionFolder(store, _new_id(store, loaded.study.study))
+    store.write(folder.file("study.yaml"), loaded.text.encode())
+    store.write(folder.file("code.zip"), code)
+    store.write(
+        folder.file("resolved.json"),
+        json.dumps(loaded.study.model_dump(mode="json"), indent=1).encode(),
+    )
+    write_trials(store, planned.trials)
+    record = SubmissionRecord(
+        id=folder.id,
+        study=loaded.study.study,
+        question=loaded.study.question,
+        study_hash=study_hash(loaded.study),
+        study_file=str(loaded.path.absolute()),
+        trial_ids=list(dict.fromkeys(trial.id for trial in planned.trials)),
+        created=now(),
+        user=_user(),
+        host=socket.gethostname(),
+        code_fingerprint=fingerprint(code),
+        tracking_uri=loaded.study.tracking.uri or "",
+        environment=describe_environment(),
+    )
+    store.write_record(folder.file("submission.json"), record)
+    return folder
+
+
+def write_trials(store: Store, trials: Sequence[TrialRecord]) -> None:
+    """Write the records of trials that are new; an existing trial keeps its own."""
+    for record in trials:
+        trial = TrialFolder(store, record.id)
+        store.create(trial.file("trial.json"), record.to_bytes())
+
+
+def _new_id(store: Store, study: str) -> str:
+    """Study, day and a count: sorts by time, and is short enough to type."""
+    stem = f"{study.replace(' ', '-')}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    taken = set(store.list("submissions"))
+    return next(name for name in _numbered(stem) if name not in taken)
+
+
+def _numbered(stem: str) -> Sequence[str]:
+    return [stem, *(f"{stem}-{count}" for count in range(2, 1000))]
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except OSError:
+        return "unknown"

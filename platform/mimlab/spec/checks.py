@@ -1,0 +1,158 @@
+"""Whether the parts of a trial fit together, by what each part declares or refuses itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from mimlab_objectives.backbones.vit import VitBackbone, grid_of
+from mimlab_objectives.masking.plan import Grid, Masking, maskings
+from mimlab_objectives.objectives.base import Objective, objectives
+from mimlab_objectives.registry import ParamsError
+from mimlab_objectives.targets.base import targets
+
+from mimlab.probe.config import metric_of
+from mimlab.spec.errors import Problem, refuse
+from mimlab.spec.expand import Trial, expand, refuse_points
+from mimlab.spec.identity import identity
+from mimlab.spec.load import LoadedStudy
+from mimlab.spec.study import Study, TrialSpec
+
+
+def legal_trials(loaded: LoadedStudy) -> list[Trial]:
+    """Every trial of a study, all of them known to be able to start.
+
+    Raises UserError that lists every trial's problems, says what would be legal, and names the
+    points that could be excluded.
+    """
+    trials = expand(loaded)
+    points = trials[:: len(loaded.study.sweep.seeds)]
+    found = [
+        (trial.settings, problem)
+        for trial in points
+        for problem in problems_of_trial(trial.spec, loaded.study)
+    ]
+    refuse_points(found, len(points), loaded.source, remedy=True)
+    refuse(_same_trials(points), loaded.where)
+    return trials
+
+
+def problems_of_trial(spec: TrialSpec, study: Study) -> Iterator[Problem]:
+    """Everything that does not fit in one trial, in the order of the study's sections."""
+    try:
+        grid = grid_of(spec.backbone, spec.data.image_size)
+    except ParamsError as error:
+        section = "data" if error.field == "image_size" else "backbone"
+        yield Problem((section, error.field), str(error))
+    else:
+        yield from _part_problems(spec)
+        yield from _masking_problems(spec, grid)
+    yield from _batch_problems(spec, study.resources.workers)
+    yield from _stopping_problems(spec, study)
+
+
+def _part_problems(spec: TrialSpec) -> Iterator[Problem]:
+    """Build everything without memory: a part refuses by itself what it cannot be."""
+    try:
+        with torch.device("meta"):
+            backbone = VitBackbone(spec.backbone, spec.data.image_size)
+            target = targets[spec.target.name].part(spec.target, backbone.patch_size)
+            objectives[spec.objective.name].part(spec.objective, backbone, target)
+    except ParamsError as error:
+        sections = ("objective", "target", "backbone")
+        owner = next(
+            (s for s in sections if error.field in type(getattr(spec, s)).model_fields), ""
+        )
+        yield Problem((owner, error.field), str(error))
+        return
+    for number, probe in enumerate(spec.probes):
+        if probe.pool == "cls" and backbone.num_prefix_tokens == 0:
+            message = f"{spec.backbone.name} has no class token; use `pool: mean`"
+            yield Problem(("probes", number, "pool"), message)
+
+
+def _masking_problems(spec: TrialSpec, grid: Grid) -> Iterator[Problem]:
+    masking = maskings[spec.masking.name].part
+    objective = objectives[spec.objective.name].part
+    try:
+        masking(spec.masking, grid)
+    except ParamsError as error:
+        yield Problem(("masking", error.field), str(error))
+    if not _supplies(objective, masking):
+        usable = [e.name for e in maskings.entries() if _supplies(objective, e.part)]
+        yield Problem(
+            ("masking", "name"),
+            f"{spec.masking.name} needs {_listed(sorted(masking.requires))}, which the objective "
+            f"{spec.objective.name} does not supply; with it go {_listed(usable)}",
+        )
+    if not _count_fits(objective, masking):
+        usable = [e.name for e in maskings.entries() if _count_fits(objective, e.part)]
+        others = [e.name for e in objectives.entries() if _count_fits(e.part, masking)]
+        yield Problem(
+            ("masking", "name"),
+            f"{spec.masking.name} hides a different number of patches in each image, but the "
+            f"objective {spec.objective.name} encodes only those that are kept, equally many in "
+            f"each image; take another masking ({_listed(usable)}) or another objective "
+            f"({_listed(others)})",
+        )
+
+
+def _supplies(objective: type[Objective], masking: type[Masking]) -> bool:
+    """An objective that leaves `signals` as it is supplies none."""
+    return not masking.requires or objective.signals is not Objective.signals
+
+
+def _count_fits(objective: type[Objective], masking: type[Masking]) -> bool:
+    return objective.mode != "visible" or masking.count != "per_image"
+
+
+def _batch_problems(spec: TrialSpec, workers: int) -> Iterator[Problem]:
+    batch, parts = spec.train.batch_size, spec.train.accumulate * workers
+    if batch % parts == 0:
+        return
+    below, above = batch // parts * parts, math.ceil(batch / parts) * parts
+    yield Problem(
+        ("train", "batch_size"),
+        f"{batch} images do not divide into {parts} equal micro-batches (accumulate "
+        f"{spec.train.accumulate} × workers {workers}); {f'{below} or {above}' if below else above} "
+        "would",
+    )
+
+
+def _stopping_problems(spec: TrialSpec, study: Study) -> Iterator[Problem]:
+    stopping = study.sweep.stopping
+    if stopping is None:
+        return
+    at = ("sweep", "stopping")
+    probes = {metric_of(probe): probe for probe in spec.probes}
+    during = ["train/loss", *(key for key, p in probes.items() if p.every_epochs is not None)]
+    if stopping.metric in probes and stopping.metric not in during:
+        message = f"{stopping.metric} is measured only at the end; give its probe `every_epochs`"
+        yield Problem((*at, "metric"), message)
+    elif stopping.metric not in during:
+        message = f"nothing measures {stopping.metric} while a trial runs; there are "
+        yield Problem((*at, "metric"), message + _listed(during))
+    elif stopping.metric == "train/loss" and stopping.mode == "max":
+        yield Problem((*at, "metric"), "a small loss is good; add `mode: min`")
+    epochs = spec.train.budget.epochs
+    if epochs is not None and stopping.grace_epochs >= epochs:
+        message = f"{stopping.grace_epochs:g} is not below the budget of {epochs:g} epochs"
+        yield Problem((*at, "grace_epochs"), f"{message}; nothing would ever stop")
+
+
+def _same_trials(points: Sequence[Trial]) -> Iterator[Problem]:
+    seen: dict[str, Trial] = {}
+    for trial in points:
+        key, _ = identity(trial.spec, trial.spec.data.images)
+        other = seen.setdefault(key, trial)
+        if other is not trial:
+            yield Problem(
+                ("sweep", "axes"),
+                f"({other.label}) and ({trial.label}) are the same trial: what differs between "
+                "them changes no result",
+            )
+
+
+def _listed(words: Sequence[str]) -> str:
+    return ", ".join(words) if words else "none"

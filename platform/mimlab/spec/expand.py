@@ -1,0 +1,177 @@
+"""From a study to its trials. Pure: the same file gives the same trials in the same order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from mimlab.errors import UserError
+from mimlab.spec.axes import axis_problems
+from mimlab.spec.errors import Problem, problems_of, refuse
+from mimlab.spec.load import LoadedStudy
+from mimlab.spec.overlay import NotASection, assigned
+from mimlab.spec.points import Point, SweepProblem, points_of
+from mimlab.spec.positions import Keys, Source, dotted
+from mimlab.spec.resolve import resolved_data
+from mimlab.spec.study import TrialSpec, trial_model, trial_spec
+from mimlab.spec.sweep import Scalar
+
+_SHOWN = 3
+"""Points that a message names before it counts the rest."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One point of a study with one seed."""
+
+    index: int
+    point: dict[str, Scalar]
+    """The values of the study's axes, by dotted path; a list is shown as JSON."""
+    spec: TrialSpec
+    settings: Point
+
+    @property
+    def label(self) -> str:
+        """The point and the seed, for people."""
+        return ", ".join([*named(self.settings), f"seed={self.spec.seed}"])
+
+
+def expand(loaded: LoadedStudy) -> list[Trial]:
+    """Every trial of a study: points in the order of the axes, seeds innermost.
+
+    Each point is validated as a whole; whether its parts fit together is for `checks`. Raises
+    UserError that lists every problem with the line of the axis value that makes it.
+    """
+    sweep = loaded.study.sweep
+    whole = loaded.preset is None and not loaded.overrides
+    refuse(axis_problems(sweep, loaded.root, whole=whole), loaded.where)
+    base = {key: loaded.root[key] for key in TrialSpec.model_fields if key in loaded.root}
+    try:
+        points = points_of(sweep, lambda point: built(base, point))
+    except SweepProblem as error:
+        raise UserError(error.problem.at(loaded.where(error.problem.keys))) from error
+    specs = _validated(loaded, base, points)
+    pairs = [
+        (point, spec.model_copy(update={"seed": seed}))
+        for point, spec in zip(points, specs, strict=True)
+        for seed in sweep.seeds
+    ]
+    return [Trial(i, values_of(point), spec, point) for i, (point, spec) in enumerate(pairs)]
+
+
+def built(base: dict[str, Any], point: Point) -> dict[str, Any]:
+    """The base with a point's settings made: whole sections first, then names, then the rest.
+
+    Raises SweepProblem.
+    """
+    root: Any = base
+    made: set[str] = set()
+    for setting in sorted(point, key=lambda s: (len(s.keys), s.keys[-1] != "name")):
+        if setting.path in made:
+            message = (
+                f"`{setting.path}` is set by two axes at once; make their conditions exclusive"
+            )
+            raise SweepProblem(Problem(setting.origin, message))
+        made.add(setting.path)
+        try:
+            root = assigned(root, setting.keys, setting.value, trial_model())
+        except NotASection as error:
+            message = f"`{dotted(error.keys)}` is a value, so nothing lies below it"
+            raise SweepProblem(Problem(setting.origin, message)) from error
+    return root
+
+
+def _validated(
+    loaded: LoadedStudy, base: dict[str, Any], points: Sequence[Point]
+) -> list[TrialSpec]:
+    folder = loaded.path.parent.absolute()
+    specs: list[TrialSpec] = []
+    found: list[tuple[Point, Problem]] = []
+    for point in points:
+        root = built(base, point) | {"seed": 0}
+        try:
+            spec = trial_spec(root)
+        except ValidationError as error:
+            found += [(point, problem) for problem in problems_of(error, root, trial_model())]
+            continue
+        specs.append(spec.model_copy(update={"data": resolved_data(spec.data, folder)}))
+    refuse_points(found, len(points), loaded.source, remedy=False)
+    return specs
+
+
+def refuse_points(
+    found: Iterable[tuple[Point, Problem]], num_points: int, source: Source, *, remedy: bool
+) -> None:
+    """Raise a UserError with each problem once, naming the points that have it.
+
+    `remedy`: suggest `exclude`, for values that are sound but do not fit together.
+    """
+    lines: dict[str, list[Point]] = {}
+    for point, problem in found:
+        points = lines.setdefault(problem.at(place_of(point, problem, source)), [])
+        if point not in points:
+            points.append(point)
+    if lines:
+        raise UserError(
+            "\n".join(
+                line + ("" if len(at) == num_points else _points_text(at, remedy=remedy))
+                for line, at in lines.items()
+            )
+        )
+
+
+def _points_text(points: Sequence[Point], *, remedy: bool) -> str:
+    shown = "; ".join(", ".join(named(point)) for point in points[:_SHOWN])
+    more = f" and {len(points) - _SHOWN} more" if len(points) > _SHOWN else ""
+    text = f" (at {shown}{more})"
+    if not remedy:
+        return text
+    leave_out = ", ".join(
+        "{" + ", ".join(f"{s.path}: {_text(s.value)}" for s in point) + "}"
+        for point in points[:_SHOWN]
+    )
+    return f"{text}; or leave it out with `exclude: [{leave_out}]`"
+
+
+def place_of(point: Point, problem: Problem, source: Source) -> str:
+    """The line of the axis value that set what is wrong, or else of the base."""
+    keys = problem.keys
+    setting = max(
+        (s for s in point if keys[: len(s.keys)] == s.keys), key=lambda s: len(s.keys), default=None
+    )
+    if setting is not None:
+        return source.where(setting.origin + keys[len(setting.keys) :])
+    if problem.missing:
+        name: Keys = (*keys[:-1], "name")
+        origins = [s.origin for s in point if s.keys == name]
+        return source.where(origins[0] if origins else keys)
+    return source.where(keys)
+
+
+def named(point: Point) -> list[str]:
+    """`masking.ratio=0.75` for each setting."""
+    return [f"{setting.path}={_text(setting.value)}" for setting in point]
+
+
+def values_of(point: Point) -> dict[str, Scalar]:
+    """The settings by path, whole mappings key by key."""
+    values: dict[str, Scalar] = {}
+    for setting in point:
+        values |= _flat(setting.path, setting.value)
+    return values
+
+
+def _flat(path: str, value: Any) -> dict[str, Scalar]:
+    if isinstance(value, dict):
+        return {
+            k: v for key, part in value.items() for k, v in _flat(f"{path}.{key}", part).items()
+        }
+    return {path: _text(value) if isinstance(value, list) else value}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,50 @@
+"""Which trial is which: a hash of everything that changes its results, and of nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+
+from mimlab.spec.resolve import sha256_of
+from mimlab.spec.section import NotIdentity
+from mimlab.spec.study import REGISTRIES, TrialSpec
+
+SCHEMA_VERSION = 1
+"""Raised when a key means something else than before, so that old trials are not taken for new."""
+
+_ID_LENGTH = 12
+
+
+def identity(spec: TrialSpec, data_fingerprint: str) -> tuple[str, dict[str, str]]:
+    """A trial's id, and the flat keys that it is the hash of.
+
+    The budget counts, because the cosine schedule depends on it. Instead of the folder of the
+    images, the fingerprint of what is in it counts; each registered part adds its revision. A value
+    of null is left out.
+    """
+    flat = dict(_flat(spec, ""))
+    del flat["data.images"]
+    flat["data.fingerprint"] = data_fingerprint
+    flat["schema"] = str(SCHEMA_VERSION)
+    for section, registry in REGISTRIES.items():
+        flat[f"revision.{section}"] = str(registry[getattr(spec, section).name].revision)
+    flat = dict(sorted(flat.items()))
+    return sha256_of(flat)[:_ID_LENGTH], flat
+
+
+def _flat(model: BaseModel, prefix: str) -> Iterator[tuple[str, str]]:
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        if value is None or any(isinstance(mark, NotIdentity) for mark in field.metadata):
+            continue
+        if isinstance(value, BaseModel):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", _text(value)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

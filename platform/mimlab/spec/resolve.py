@@ -1,0 +1,46 @@
+"""A study with nothing left to decide: what is hashed, recorded and run.
+
+Paths that a study writes are relative to its file, so that a study and its data move together.
+Results go to `runs` in the working folder, where one expects the output of a command.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from mimlab.spec.paths import absolute
+from mimlab.spec.study import DataConfig, Study
+
+TRACKING_FILE = "mlflow.db"
+"""Name of the SQLite file that holds MLflow's tables, within the storage folder."""
+
+
+def resolved(study: Study, folder: Path) -> Study:
+    """The study with absolute paths, and with storage and tracking decided."""
+    storage = absolute("runs", Path.cwd())
+    if study.storage is not None:
+        storage = absolute(study.storage, folder)
+    uri = study.tracking.uri or f"sqlite:///{storage}/{TRACKING_FILE}"
+    update = {
+        "data": resolved_data(study.data, folder),
+        "storage": storage,
+        "tracking": study.tracking.model_copy(update={"uri": uri}),
+    }
+    return study.model_copy(update=update)
+
+
+def resolved_data(data: DataConfig, folder: Path) -> DataConfig:
+    """The section with absolute paths."""
+    return data.model_copy(update={"images": absolute(data.images, folder)})
+
+
+def study_hash(study: Study) -> str:
+    """Hash of a resolved study, presets aside: they are applied by then, or not in use."""
+    return sha256_of(study.model_dump(mode="json", exclude={"presets"}))
+
+
+def sha256_of(content: object) -> str:
+    """Hexadecimal hash of JSON with sorted keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
