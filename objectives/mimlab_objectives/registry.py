@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 PartT = TypeVar("PartT")
+ClassT = TypeVar("ClassT", bound=type)
 
 
 class Params(BaseModel):
@@ -58,10 +59,10 @@ class Registry(Generic[PartT]):
 
     def register(
         self, name: str, *, params: type[Params], paper: str, revision: int = 1
-    ) -> Callable[[type[PartT]], type[PartT]]:
+    ) -> Callable[[ClassT], ClassT]:
         """Class decorator. Raises ValueError, naming both classes, if `name` is taken."""
 
-        def add(part: type[PartT]) -> type[PartT]:
+        def add(part: ClassT) -> ClassT:
             if name in self._entries:
                 taken = self._entries[name].part
                 raise ValueError(

@@ -15,6 +15,6 @@ class UserError(Exception):
 class TrialError(Exception):
     """A trial that cannot go on, with the state that it ends in."""
 
-    def __init__(self, status: Literal["diverged", "failed"], message: str) -> None:
+    def __init__(self, state: Literal["diverged", "failed"], message: str) -> None:
         super().__init__(message)
-        self.status = status
+        self.state: Literal["diverged", "failed"] = state

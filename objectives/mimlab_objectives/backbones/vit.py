@@ -207,7 +207,7 @@ def _own_sizes(name: str) -> _Sizes:
         raise ParamsError("name", _not_plain(name))
     parts = [vars(part) for part in vit.blocks.modules()]
     heads = next(part["num_heads"] for part in parts if "num_heads" in part)
-    return _Sizes(embed.patch_size[0], vit.embed_dim, heads)
+    return _Sizes(int(embed.patch_size[0]), vit.embed_dim, heads)
 
 
 def _not_plain(name: str) -> str:

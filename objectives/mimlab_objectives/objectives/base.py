@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from mimlab_objectives.backbones.vit import VitBackbone
 from mimlab_objectives.masking.plan import MaskPlan, Signal
 from mimlab_objectives.registry import Registry
+from mimlab_objectives.targets.base import Target
 
 EncoderMode = Literal["visible", "full", "corrupt"]
 """Whether the encoder sees kept patches only, all positions with mask tokens, or degraded input."""
@@ -75,7 +77,12 @@ class Objective(nn.Module):
 
     mode: ClassVar[EncoderMode]
 
-    def signals(self, batch: Batch, names: frozenset[Signal]) -> dict[Signal, Tensor]:
+    def __init__(self, params: Any, backbone: VitBackbone, target: Target) -> None:  # noqa: ARG002
+        super().__init__()
+        self.backbone = backbone
+        self.target = target
+
+    def signals(self, batch: Batch, names: frozenset[Signal]) -> dict[Signal, Tensor]:  # noqa: ARG002
         """What a masking asks for, before planning. Raises KeyError for what it cannot supply."""
         if names:
             raise KeyError(f"{type(self).__name__} supplies no signal; asked: {sorted(names)}")

@@ -49,9 +49,7 @@ class Mae(Objective):
     mode: ClassVar[EncoderMode] = "visible"
 
     def __init__(self, params: MaeParams, backbone: VitBackbone, target: Target) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.target = target
+        super().__init__(params, backbone, target)
         self.decoder = MaeDecoder(
             backbone.dim,
             target.dim,

@@ -48,9 +48,7 @@ class SimMim(Objective):
     mode: ClassVar[EncoderMode] = "full"
 
     def __init__(self, params: SimMimParams, backbone: VitBackbone, target: Target) -> None:  # noqa: ARG002
-        super().__init__()
-        self.backbone = backbone
-        self.target = target
+        super().__init__(params, backbone, target)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, backbone.dim))
         backbone.apply(_init_matrix)
         for name, parameter in self.named_parameters():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -11,9 +11,10 @@ from mimlab_objectives.registry import Registry
 
 
 @runtime_checkable
-@runtime_checkable
 class Target(Protocol):
     """What is predicted for each patch. Constructed as `Target(params, patch_size)`."""
+
+    def __init__(self, params: Any, patch_size: int) -> None: ...
 
     dim: int
     """Numbers to predict for each patch."""

@@ -84,7 +84,8 @@ def _head_of_each_class(
 
 def _png(pixels: np.ndarray) -> bytes:
     out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG")
+    # Stored, not compressed: the same bytes, and so fingerprint, with every version of zlib.
+    Image.fromarray(pixels).save(out, "PNG", compress_level=0)
     return out.getvalue()
 
 

@@ -7,6 +7,7 @@ which keeps its pixels, but to JPEG where only a JPEG's orientation had to be ap
 
 from __future__ import annotations
 
+import functools
 import io
 import warnings
 from typing import NamedTuple
@@ -15,7 +16,7 @@ import numpy as np
 import simplejpeg
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 """What Pillow may open; others (PostScript, video, scientific formats) are no pictures to us."""
 
 EXTENSIONS = frozenset(
@@ -66,7 +67,12 @@ def check_image(data: bytes | None) -> Checked:
     with warnings.catch_warnings():
         # Pillow warns of odd metadata, which is dropped, and of images within our limit.
         warnings.simplefilter("ignore")
-        return _check_jpeg(data) if data.startswith(_JPEG_START) else _check_other(data)
+        try:
+            return _check_jpeg(data) if data.startswith(_JPEG_START) else _check_other(data)
+        except Rejected:
+            raise
+        except Exception as error:  # on damaged bytes decoders raise nearly anything
+            raise Rejected("damaged image") from error
 
 
 def _check_jpeg(data: bytes) -> Checked:
@@ -162,21 +168,26 @@ def _load(data: bytes) -> Image.Image:
     _refuse_bomb(image.width, image.height)
     try:
         image.load()
-    except Exception as error:  # decoders of damaged bytes raise nearly anything
+    except (OSError, SyntaxError) as error:
         how = "truncated" if "truncated" in str(error) else "damaged"
         raise Rejected(f"{how} {image.format}") from error
     return image
 
 
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Those that this Pillow was built with; it refuses to be asked for others."""
+    Image.init()
+    return tuple(kind for kind in FORMATS if kind in Image.OPEN)
+
+
 def _open(data: bytes) -> Image.Image:
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+        return Image.open(io.BytesIO(data), formats=_formats())
     except UnidentifiedImageError as error:
         raise Rejected("not an image") from error
     except Image.DecompressionBombError as error:
         raise Rejected("too many pixels") from error
-    except Exception as error:  # as above
-        raise Rejected("damaged image header") from error
 
 
 def _refuse_bomb(width: int, height: int) -> None:

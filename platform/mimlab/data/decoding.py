@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from torch import Tensor
 from mimlab.data.manifest import Split
 from mimlab.data.reader import read_rows
 from mimlab.data.source import Cut
-from mimlab.data.views import AugmentConfig, UnreadableImage, random_views, render
+from mimlab.data.views import AugmentConfig, UnreadableImage, Views, random_views, render
 from mimlab_objectives.keys import key_of, sample_keys
 
 IMAGES_PER_TASK = 16
@@ -106,10 +107,7 @@ class Decoder:
         count, size = len(samples.ids), self._view.size
         images = torch.empty((count, size, size, 3), dtype=torch.uint8, pin_memory=self._pin)
         parts = [
-            self._pool.submit(
-                self._render, samples, images.numpy(), range(count)[at:][:IMAGES_PER_TASK]
-            )
-            for at in range(0, count, IMAGES_PER_TASK)
+            self._pool.submit(self._render, samples, images.numpy(), part) for part in _parts(count)
         ]
         return PendingBatch(cut.step, samples, images, parts)
 
@@ -132,7 +130,7 @@ class Decoder:
                 skipped += 1
         return skipped
 
-    def _views(self, samples: Samples, part: slice):
+    def _views(self, samples: Samples, part: slice) -> Views:
         return random_views(
             self._view.seed,
             samples.ids[part],
@@ -161,9 +159,13 @@ class Decoder:
         raise UnreadableImage(failed, f"{reason}; nor can {MAX_REPLACEMENTS} others in its place")
 
 
+def _parts(count: int) -> list[range]:
+    return [range(count)[at : at + IMAGES_PER_TASK] for at in range(0, count, IMAGES_PER_TASK)]
+
+
 def _buffers(images: pa.Array) -> list[memoryview]:
     """The bytes of each element of a large_binary array, without copies."""
     _, offsets, data = images.buffers()
     bounds = np.frombuffer(offsets, np.int64)[images.offset : images.offset + len(images) + 1]
     view, bounds = memoryview(data), bounds.tolist()
-    return [view[start:stop] for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [view[start:stop] for start, stop in itertools.pairwise(bounds)]

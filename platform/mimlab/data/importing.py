@@ -24,11 +24,11 @@ from mimlab.data.manifest import (
     SizeRange,
     SplitEntry,
 )
+from mimlab.data.pieces import Source
 from mimlab.data.publishing import publishing, sync_file, write_durably
-from mimlab.data.ray_data import ray_running, run_tasks
+from mimlab.data.ray_data import ray_running, task_results
 from mimlab.data.shards import shard_name
 from mimlab.data.sorting import Reject, SplitPlan, Tally, sort_piece, write_bucket
-from mimlab.data.sources import Source
 from mimlab.data.sources_folder import list_files, list_folder
 from mimlab.data.sources_parquet import list_parquet
 from mimlab.errors import UserError
@@ -82,9 +82,10 @@ def import_data(
 
     The rows of each split are permuted as a whole, by `seed`. `splits` names the splits where their
     files do not: name → pattern of Parquet files, or folder of images. Shards hold about, seldom
-    much more than, `shard_rows` rows and `shard_bytes` encoded bytes. Runs on the Ray that the
-    caller has started, whose nodes then must see both folders, or on a local one. Raises UserError;
-    whatever happens, `out` is either a whole data set or not there.
+    much more than, `shard_rows` rows and `shard_bytes` encoded bytes. While it runs, the disk of
+    `out` needs the room of the data set twice. Runs on the Ray that the caller has started, whose
+    nodes then must see both folders, or on a local one. Raises UserError; whatever happens, `out`
+    is either a whole data set or not there.
     """
     found = list_source(source.absolute(), splits)
     plans = [
@@ -155,14 +156,14 @@ def _check(
     checked = Checked([[] for _ in plans], [[0] * plan.buckets for plan in plans])
     items = [{"piece": piece.model_dump_json()} for piece in found.pieces]
     described = [plan.model_dump_json() for plan in plans]
-    results = run_tasks(sort_piece, items, work=str(work), plans=described)
-    for piece, result in zip(found.pieces, results, strict=True):
-        tally = Tally.model_validate_json(result["tally"])
-        if tally.failure:
-            raise UserError(f"the import stopped: {tally.failure}")
-        checked.add(piece.split, found.splits[piece.split].name, tally)
-        # Rejected rows are not written, so they are done twice over.
-        step(piece.rows + len(tally.rejects))
+    with task_results(sort_piece, items, {"work": str(work), "plans": described}) as results:
+        for piece, result in zip(found.pieces, results, strict=True):
+            tally = Tally.model_validate_json(result["tally"])
+            if tally.failure:
+                raise UserError(f"the import stopped: {tally.failure}")
+            checked.add(piece.split, found.splits[piece.split].name, tally)
+            # Rejected rows are not written, so they are done twice over.
+            step(piece.rows + len(tally.rejects))
     return checked
 
 
@@ -196,14 +197,18 @@ def _write(
 ) -> list[SplitEntry]:
     """Round 2."""
     items = list(_shard_items(plans, checked))
-    results = run_tasks(write_bucket, items, folder=str(folder), work=str(folder / "work"))
+    folders = {"folder": str(folder), "work": str(folder / "work")}
     entries = []
-    by_split = itertools.groupby(zip(items, results, strict=True), lambda pair: pair[0]["split"])
-    for split, pairs in by_split:
-        shards: list[ShardEntry] = []
-        fingerprint = split_fingerprint(_digests((result for _, result in pairs), shards, step))
-        rows = sum(shard.rows for shard in shards)
-        entries.append(SplitEntry(name=split, rows=rows, fingerprint=fingerprint, shards=shards))
+    with task_results(write_bucket, items, folders) as results:
+        pairs = zip(items, results, strict=True)
+        for split, its_pairs in itertools.groupby(pairs, lambda pair: pair[0]["split"]):
+            shards: list[ShardEntry] = []
+            digests = _digests((result for _, result in its_pairs), shards, step)
+            fingerprint = split_fingerprint(digests)
+            rows = sum(shard.rows for shard in shards)
+            entries.append(
+                SplitEntry(name=split, rows=rows, fingerprint=fingerprint, shards=shards)
+            )
     return entries
 
 

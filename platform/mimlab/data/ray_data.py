@@ -27,10 +27,11 @@ def ray_running() -> Iterator[None]:
         ray.shutdown()
 
 
-def run_tasks(
-    task: Callable[..., dict[str, Any]], items: list[dict[str, Any]], **fixed: Any
-) -> Iterator[dict[str, Any]]:
-    """Run `task(item, **fixed)` for each item, a Ray task each; results in the order of items."""
+@contextmanager
+def task_results(
+    task: Callable[..., dict[str, Any]], items: list[dict[str, Any]], fixed: dict[str, Any]
+) -> Iterator[Iterator[dict[str, Any]]]:
+    """Run `task(item, **fixed)` as a Ray task for each item; gives the results in their order."""
     log = logging.getLogger("ray.data")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -40,6 +41,6 @@ def run_tasks(
     try:
         with DataContext.current(context):
             listed = ray.data.from_items(items, override_num_blocks=len(items))
-            yield from listed.map(task, fn_kwargs=fixed).iter_rows()
+            yield iter(listed.map(task, fn_kwargs=fixed).iter_rows())
     finally:
         log.setLevel(level)

@@ -105,7 +105,7 @@ class ReadPlan:
             yield ReadRange(start_step, end)
             start_step = end
 
-    def steps_of_epochs(self, epochs: float) -> int:
+    def steps_of_epochs(self, epochs: float | int) -> int:
         """Global batches in which each row is read at least `epochs` times."""
         # A billionth of a batch is rounding error of the product, not a sample.
         return max(1, math.ceil(epochs * self.num_rows / self.batch_size - 1e-9))

@@ -21,8 +21,8 @@ from jaxtyping import Float64
 from pydantic import BaseModel, Field
 
 from mimlab.data.checking import Checked, Rejected, check_image
+from mimlab.data.pieces import PIECE, FilesPiece, RowGroupPiece, SourceRow
 from mimlab.data.shards import table_of, write_shard
-from mimlab.data.sources import PIECE, FilesPiece, RowGroupPiece, SourceRow
 from mimlab.errors import UserError
 from mimlab_objectives.keys import fold, key_of, uniform_numpy
 

@@ -3,8 +3,8 @@
 One row of the data set is one rank's cut of one global batch: `step`, `rank`, and every column of
 its samples as one list. Ray Data never splits a row, and with a target block size of one byte it
 never joins two, so each row is a block. `streaming_split` gives each block to the rank that has had
-the fewest rows, the lowest one first: rank 0, 1, …, world − 1, 0, … That is how Ray 2.60 does it and
-nothing that it promises, so `unpack` checks each row that arrives.
+the fewest rows, the lowest one first: rank 0, 1, …, world − 1, 0, … That is how Ray 2.60 does it
+and nothing that it promises, so `unpack` checks each row that arrives.
 
 Kept free of torch, because the processes that only read import it.
 """
@@ -77,12 +77,11 @@ class PlanDatasource(Datasource):
         parallelism: int,
         per_task_row_limit: int | None = None,
         data_context: ray.data.DataContext | None = None,
-    ) -> list[ReadTask]:
+    ) -> list:
         """One task for each piece of work, whatever parallelism is asked for."""
         del parallelism, per_task_row_limit, data_context
-        return [
-            ReadTask(functools.partial(_rank_rows, work), _metadata(work)) for work in self._works
-        ]
+        # Not annotated: ReadTask's own annotations are of a kind that beartype warns of.
+        return [_task(work) for work in self._works]
 
 
 def dataset_of(works: Sequence[Work], resources: ReadResources) -> ray.data.Dataset:
@@ -90,7 +89,7 @@ def dataset_of(works: Sequence[Work], resources: ReadResources) -> ray.data.Data
     dataset = ray.data.read_datasource(
         PlanDatasource(works),
         override_num_blocks=len(works),
-        concurrency=resources.tasks,
+        concurrency=min(resources.tasks, len(works)),
         num_cpus=resources.cpus / resources.tasks,
     )
     context = dataset.context
@@ -113,7 +112,7 @@ def unpack(row: pa.Table, *, step: int, rank: int) -> Cut:
     got = list(zip(row["step"].to_pylist(), row["rank"].to_pylist(), strict=True))
     if got != [(step, rank)]:
         raise OrderError(
-            f"rank {rank} expected its cut of batch {step}, but Ray Data {ray.__version__} delivered "
+            f"rank {rank} expected its cut of batch {step}, but Ray Data {ray.__version__} gave it "
             f"(batch, rank) {got}; this order was checked with Ray 2.60"
         )
     names = [name for name in row.column_names if name not in ("step", "rank")]
@@ -141,6 +140,7 @@ def _pack(samples: pa.Table, step: int, rank: int) -> pa.Table:
     return pa.table({"step": pa.array([step]), "rank": pa.array([rank]), **lists})
 
 
-def _metadata(work: Work) -> BlockMetadata:
+def _task(work: Work):
     rows = len(work.positions) // work.batch_size * work.world
-    return BlockMetadata(num_rows=rows, size_bytes=None, input_files=None, exec_stats=None)
+    size = BlockMetadata(num_rows=rows, size_bytes=None, input_files=None, exec_stats=None)
+    return ReadTask(functools.partial(_rank_rows, work), size)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mimlab.data.checking import EXTENSIONS
-from mimlab.data.sources import SPLIT_NAMES, FilesPiece, Source, SourceSplit, split_order
+from mimlab.data.pieces import SPLIT_NAMES, FilesPiece, Source, SourceSplit, split_order
 from mimlab.errors import UserError
 
 PIECE_FILES = 4096

@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mimlab.data.sources import (
+from mimlab.data.pieces import (
     SPLIT_NAMES,
     RowGroupPiece,
     Source,
@@ -71,10 +71,15 @@ def list_parquet(
 def _by_pattern(root: Path, files: list[Path], splits: Mapping[str, str]) -> dict[str, list[Path]]:
     by_split = {}
     for split, pattern in splits.items():
-        by_split[split] = [f for f in files if f.relative_to(root).match(pattern)]
+        by_split[split] = [f for f in files if _matches(f.relative_to(root), pattern)]
         if not by_split[split]:
             raise UserError(f"{root}: no Parquet file matches {pattern!r}, given for split {split}")
     return by_split
+
+
+def _matches(path: Path, pattern: str) -> bool:
+    """Whether a path fits a pattern or lies in the folder of that name."""
+    return path.match(pattern) or path.is_relative_to(pattern)
 
 
 def _by_name(root: Path, files: list[Path]) -> dict[str, list[Path]]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import SimpleQueue
+from typing import cast
 
+import pyarrow as pa
 from ray.data import DataIterator
 
 from mimlab.data.decoding import Decoder, LocalBatch, PendingBatch, ViewSpec
@@ -32,7 +34,7 @@ class StreamOptions:
     """That decode."""
     prefetch: int = 4
     """Batches that are decoded ahead."""
-    resources: ReadResources = ReadResources()
+    resources: ReadResources = field(default_factory=ReadResources)
 
 
 class BatchStream:
@@ -155,7 +157,11 @@ class _Feed(threading.Thread):
             self._ready.put(error)
 
     def _read(self) -> None:
-        tables = iter(self._rows.iter_batches(batch_size=None, batch_format="pyarrow"))
+        blocks = self._rows.iter_batches(
+            batch_size=None,  # pyright: ignore[reportArgumentType]  a block as it is, says Ray
+            batch_format="pyarrow",
+        )
+        tables = cast("Generator[pa.Table]", iter(blocks))
         try:
             for step in self.steps:
                 self._slots.acquire()

@@ -115,14 +115,12 @@ def render(
     """
     size = out.shape[0]
     left, top, width, height = box.tolist()
-    image, scale = _decode(encoded, math.floor(min(width, height) / (size * SCALED_DECODE_MARGIN)))
-    columns, rows = _span(left, width, scale[0]), _span(top, height, scale[1])
-    crop = image[rows, columns]
-    if crop.shape[:2] != (rows.stop - rows.start, columns.stop - columns.start):
-        raise ValueError(f"its box {box.tolist()} leaves the image")
-    cv2.resize(
-        crop, (size, size), dst=out, interpolation=_interpolation(max(crop.shape[:2]) / size)
-    )
+    image, full = _decode(encoded, math.floor(min(width, height) / (size * SCALED_DECODE_MARGIN)))
+    if left + width > full[0] or top + height > full[1]:
+        raise ValueError(f"its box {box.tolist()} leaves its {full[0]} × {full[1]} pixels")
+    rows = _span(top, height, image.shape[0] / full[1])
+    crop = image[rows, _span(left, width, image.shape[1] / full[0])]
+    cv2.resize(crop, (size, size), dst=out, interpolation=_interpolation(max(crop.shape) / size))
     if flip:
         cv2.flip(out, 1, dst=out)
 
@@ -135,23 +133,27 @@ def decode(encoded: bytes | memoryview) -> UInt8[np.ndarray, "height width 3"]:
     return _decode(encoded, 1)[0]
 
 
-def _decode(encoded: bytes | memoryview, shrink: int) -> tuple[np.ndarray, tuple[float, float]]:
-    """RGB pixels at 1, 1/2, 1/4 or 1/8 of the size, not below 1 / shrink; and the (x, y) scale."""
-    if encoded[:2] != JPEG_MAGIC:
-        return _decode_any(encoded), (1.0, 1.0)
-    height, width, space, _ = simplejpeg.decode_jpeg_header(encoded)
-    if space not in ("Gray", "YCbCr", "RGB"):
-        return _decode_any(encoded), (1.0, 1.0)
-    factor = 8 if shrink >= 8 else 4 if shrink >= 4 else 2 if shrink >= 2 else 1
-    image = simplejpeg.decode_jpeg(
-        encoded,
-        "RGB",
-        fastdct=True,
-        fastupsample=True,
-        min_height=-(-height // factor),
-        min_width=-(-width // factor),
-    )
-    return image, (image.shape[1] / width, image.shape[0] / height)
+def _decode(encoded: bytes | memoryview, shrink: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """RGB pixels at 1, 1/2, 1/4 or 1/8 of the size, not below 1 / shrink; the full (width, height).
+
+    Only these scales: those between have no fast inverse transform in libjpeg-turbo.
+    """
+    if encoded[:2] == JPEG_MAGIC:
+        *size, space, _ = simplejpeg.decode_jpeg_header(encoded)
+        if space in ("Gray", "YCbCr", "RGB"):
+            height, width = map(int, size)
+            factor = 8 if shrink >= 8 else 4 if shrink >= 4 else 2 if shrink >= 2 else 1
+            image = simplejpeg.decode_jpeg(
+                encoded,
+                "RGB",
+                fastdct=True,
+                fastupsample=True,
+                min_height=-(-height // factor),
+                min_width=-(-width // factor),
+            )
+            return image, (width, height)
+    image = _decode_any(encoded)
+    return image, (image.shape[1], image.shape[0])
 
 
 def _decode_any(encoded: bytes | memoryview) -> np.ndarray:
@@ -181,8 +183,8 @@ def _tried_sizes(
     """Width and height of every try, rounded half to even as Python's `round`."""
     low, high = augment.crop_scale
     area = areas[:, None] * (low + (high - low) * draws[:, :TRIES])
-    low, high = (math.log(ratio) for ratio in augment.crop_ratio)
-    ratio = np.exp(low + (high - low) * draws[:, TRIES:])
+    narrow, wide = (math.log(ratio) for ratio in augment.crop_ratio)
+    ratio = np.exp(narrow + (wide - narrow) * draws[:, TRIES:])
     sizes = np.stack([np.sqrt(area * ratio), np.sqrt(area / ratio)], axis=-1)
     return np.rint(sizes).astype(np.int64)
 

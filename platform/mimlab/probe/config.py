@@ -15,7 +15,7 @@ class Probe(Section):
     every_epochs: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Epochs between two evaluations; null evaluates only at the end."""
     at: Literal["end"] | None = None
-    """`end` evaluates the finished encoder."""
+    """`end` evaluates the finished encoder, which `every_epochs` does besides."""
     pool: Literal["mean", "cls"] = "mean"
     """Feature of an image: the mean of its patch tokens, or its class token."""
     max_fit: int | None = Field(default=None, ge=1)
@@ -32,6 +32,7 @@ class KnnProbe(Probe):
     """Weighted nearest neighbours (Wu et al. 2018, arXiv:1805.01978)."""
 
     name: Literal["knn"]
+    """`knn` votes among nearest neighbours."""
     k: int = Field(default=20, ge=1)
     """Neighbours that vote. 20, as in facebookresearch/dino, eval_knn.py."""
     temperature: float = Field(default=0.07, gt=0, allow_inf_nan=False)
@@ -48,6 +49,7 @@ class LinearProbe(Probe):
     """A linear classifier on frozen features; its learning rate is chosen on held-out images."""
 
     name: Literal["linear"]
+    """`linear` trains a linear classifier."""
     epochs: int = Field(default=100, ge=1)
     """Passes over the features."""
 

@@ -16,7 +16,9 @@ def due_steps(
     """Steps done → the probes due there, ascending; every trial's last step has all of them."""
     due: dict[int, list[AnyProbe]] = {}
     for probe in probes:
-        steps = steps_every(probe.every_epochs, num_images, batch_size, last=total_steps)
+        steps = steps_every(
+            probe.every_epochs, num_images=num_images, batch_size=batch_size, last=total_steps
+        )
         for step in sorted(steps | {total_steps}):
             due.setdefault(step, []).append(probe)
     return dict(sorted(due.items()))

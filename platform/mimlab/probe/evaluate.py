@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from mimlab_objectives.probes import knn, linear
 from torch import Tensor
 
 from mimlab.data.manifest import DataSet
@@ -16,6 +15,7 @@ from mimlab.probe.config import KnnProbe
 from mimlab.probe.due import AnyProbe
 from mimlab.probe.features import Encode, extract
 from mimlab.storage.records import ProbeRecord
+from mimlab_objectives.probes import knn, linear
 
 PROTOCOLS = {"knn": knn.PROTOCOL, "linear": linear.PROTOCOL}
 
@@ -84,7 +84,6 @@ def evaluate(probe: AnyProbe, features: Features, *, num_classes: int) -> dict[s
         num_classes=num_classes,
         seed=0,
         epochs=probe.epochs,
-        learning_rates=probe.learning_rates,
     )
 
 

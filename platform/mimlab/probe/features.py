@@ -9,8 +9,6 @@ from functools import partial
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
-from mimlab_objectives.keys import key_of, sample_keys
-from mimlab_objectives.probes.features import Pooling, pixel_features, pool
 from timm.models import VisionTransformer
 from torch import Tensor
 
@@ -18,6 +16,8 @@ from mimlab.data.manifest import Split
 from mimlab.data.reader import iter_rows
 from mimlab.data.views import center_views, render
 from mimlab.train.pixels import normalise
+from mimlab_objectives.keys import key_of, sample_keys
+from mimlab_objectives.probes.features import Pooling, pixel_features, pool
 
 CHUNK = 256
 """Images decoded and encoded at once."""

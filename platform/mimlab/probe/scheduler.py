@@ -6,6 +6,7 @@ import time
 
 import ray
 from ray.exceptions import RayError
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from mimlab.probe.due import AnyProbe
 from mimlab.probe.evaluate import PROTOCOLS
@@ -35,8 +36,11 @@ class ProbeScheduler:
         self._due = due
         self._data = data
         self._threads = max(1, int(cpus))
-        options = {"num_cpus": cpus, "num_gpus": gpus, "max_retries": MAX_RETRIES}
-        self._task = ray.remote(**options)(probe_export)
+        # A probe runs beside its trial, not in the trial's own small placement group.
+        beside = PlacementGroupSchedulingStrategy(None)  # pyright: ignore[reportArgumentType]
+        self._task = ray.remote(
+            num_cpus=cpus, num_gpus=gpus, max_retries=MAX_RETRIES, scheduling_strategy=beside
+        )(probe_export)
         self._running: dict[int, ray.ObjectRef] = {}
         self._reported: set[tuple[int, str]] = set()
 

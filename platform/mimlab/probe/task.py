@@ -5,19 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from mimlab_objectives.backbones.vit import VitBackbone
 from timm.models import VisionTransformer
 
 from mimlab.data.manifest import DataSet
 from mimlab.probe.due import AnyProbe
 from mimlab.probe.evaluate import ProbeData, features_of, records_of
-from mimlab.probe.features import encoder_of, raw_pixels
+from mimlab.probe.features import Encode, encoder_of, raw_pixels
 from mimlab.spec.study import TrialSpec, trial_spec
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
 from mimlab.storage.records import ProbeRecord
 from mimlab.storage.store import Store
 from mimlab.train.build import build_objective
 from mimlab.train.export import load_encoder, read_card
+from mimlab_objectives.backbones.vit import VitBackbone
 
 RANDOM_INIT = "random-init"
 RAW_PIXELS = "raw-pixels"
@@ -107,10 +107,11 @@ def _run(
     records = []
     for max_fit in dict.fromkeys(probe.max_fit for probe in probes):
         group = [probe for probe in probes if probe.max_fit == max_fit]
-        encodes = {
-            pool: raw_pixels() if model is None else encoder_of(model.to(device), pool)
-            for pool in {probe.pool for probe in group}
-        }
+        encodes: dict[str, Encode] = {}
+        for probe in group:
+            encodes[probe.pool] = (
+                raw_pixels() if model is None else encoder_of(model.to(device), probe.pool)
+            )
         features = features_of(source, encodes, max_fit=max_fit, device=device, threads=threads)
         records += records_of(
             group,

@@ -54,17 +54,19 @@ def local_cluster(log_folder: Path) -> Iterator[Cluster]:
         os.environ.setdefault(name, value)
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
-    context = ray.init(
+    ray.init(
         address="local",
         num_cpus=_usable_cpus(),
-        include_dashboard=False,
+        # Train frees the resources of a trial whose process died through the dashboard's API.
+        include_dashboard=True,
+        dashboard_host="127.0.0.1",
         log_to_driver=False,
         logging_level=logging.ERROR,
         runtime_env={"env_vars": {k: os.environ[k] for k in RAY_ENVIRONMENT}},
     )
     try:
         DataContext.get_current().enable_progress_bars = False
-        _link_logs(log_folder, context.address_info["session_dir"])
+        _link_logs(log_folder)
         resources = ray.cluster_resources()
         yield Cluster(Capacity(resources.get("CPU", 0.0), resources.get("GPU", 0.0)))
     finally:
@@ -75,8 +77,10 @@ def _usable_cpus() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _link_logs(log_folder: Path, session_dir: str) -> None:
+def _link_logs(log_folder: Path) -> None:
+    context = ray.get_runtime_context()
+    session_dir = Path(context.get_temp_dir()) / context.get_session_name()
     log_folder.mkdir(parents=True, exist_ok=True)
     link = log_folder / "ray-logs"
     link.unlink(missing_ok=True)
-    link.symlink_to(Path(session_dir) / "logs")
+    link.symlink_to(session_dir / "logs")

@@ -6,12 +6,11 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import ray
 import ray.tune
+from ray.exceptions import RayError
 
-from mimlab.errors import UserError
 from mimlab.probe.task import probe_baselines
 from mimlab.search.cluster import Cluster, local_cluster
 from mimlab.search.placement import PROBE_CPUS, TRIAL_CPUS, concurrent_trials
@@ -21,7 +20,7 @@ from mimlab.search.trial import TrialConfig, run_trial
 from mimlab.storage import control, lease
 from mimlab.storage.control import StopRequest
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
-from mimlab.storage.records import DONE, StatusRecord, TrialState
+from mimlab.storage.records import DONE, TrialState
 from mimlab.track.drain import Drain
 from mimlab.track.view import MlflowView
 from mimlab.train.schedule import total_steps
@@ -41,7 +40,7 @@ class Options:
 
 
 class Driver:
-    """Runs what a submission still has to do. One thread calls `run`; any may call `stop`."""
+    """Runs what a submission still has to do. Any thread may call `stop`."""
 
     def __init__(
         self, submission: SubmissionFolder, planned: PlannedStudy, options: Options | None = None
@@ -58,14 +57,22 @@ class Driver:
         skipped = DONE if self._options.retry_failed else DONE | RESTARTED
         return [t for t in self.submission.trials() if t.status().state not in skipped]
 
-    def run(self) -> None:
-        """Run to the end, or to a stop that was asked for. Raises UserError before any resource
-        is taken, if the submission is held by another driver or the cluster is too small."""
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Callable[[], None]]:
+        """Hold the lease, a cluster and MLflow's drain; what is given runs the trials to their
+        ends, or to a stop that was asked for.
+
+        To be entered in the main thread, because Ray handles signals there. Raises UserError if
+        another driver holds the submission, or if not even one trial fits on the cluster.
+        """
         with self._lease() as held, self._tracking():
             trials = self.open_trials()
-            if trials:
-                with local_cluster(self.submission.store.local(self.submission.path)) as cluster:
-                    self._run_trials(trials, cluster, held.fence)
+            if not trials:
+                yield lambda: None
+                return
+            with local_cluster(self.submission.store.local(self.submission.path)) as cluster:
+                at_once = self._concurrent(cluster, len(trials))
+                yield lambda: self._run_trials(trials, at_once, held.fence)
 
     def stop(self, reason: str = "stopped by its user") -> None:
         """Ask every trial to save a checkpoint and end, and start no other."""
@@ -110,11 +117,14 @@ class Driver:
         finally:
             self.drain.stop()
 
-    def _run_trials(self, trials: list[TrialFolder], cluster: Cluster, fence: int) -> None:
-        study = self.planned.loaded.study
-        at_once = concurrent_trials(
-            study.resources, cluster.capacity, num_trials=len(trials), probes=bool(study.probes)
+    def _concurrent(self, cluster: Cluster, num_trials: int) -> int:
+        study = self.planned.study
+        return concurrent_trials(
+            study.resources, cluster.capacity, num_trials=num_trials, probes=bool(study.probes)
         )
+
+    def _run_trials(self, trials: list[TrialFolder], at_once: int, fence: int) -> None:
+        study = self.planned.study
         for trial in trials:
             control.clear(trial)
             self._mark_pending(trial)
@@ -152,17 +162,19 @@ class Driver:
             ),
         ).fit()
         self._settle(trials)
-        with contextlib.suppress(ray.exceptions.RayError):
-            ray.get(baselines)
+        if baselines is not None:
+            with contextlib.suppress(RayError):
+                ray.get(baselines)
 
     def _mark_pending(self, trial: TrialFolder) -> None:
         status = trial.status()
         trial.write_status(status.model_copy(update={"state": "pending", "reason": ""}))
 
     def _epochs(self) -> float:
-        train = self.planned.loaded.study.train
-        num_images = self.planned.data.split(self.planned.loaded.study.data.splits.train).num_rows
-        return total_steps(train.budget, num_images, train.batch_size) * train.batch_size / num_images
+        study = self.planned.study
+        num_images = self.planned.data.split(study.data.splits.train).num_rows
+        steps = total_steps(study.train.budget, num_images, study.train.batch_size)
+        return steps * study.train.batch_size / num_images
 
     def _ask_to_stop(self, trial_id: str, reason: str) -> None:
         request = StopRequest(state="pruned", reason=reason)
@@ -170,7 +182,7 @@ class Driver:
 
     def _start_baselines(self, trial: TrialFolder) -> ray.ObjectRef | None:
         have = self.submission.store.list(self.submission.file("baselines"))
-        if have or not self.planned.loaded.study.probes:
+        if have or not self.planned.study.probes:
             return None
         task = ray.remote(num_cpus=PROBE_CPUS)(probe_baselines)
         root = str(self.submission.store.root)

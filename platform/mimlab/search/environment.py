@@ -10,7 +10,16 @@ from pathlib import Path
 
 import mimlab
 
-PACKAGES = ("mimlab", "torch", "timm", "ray", "mlflow", "pyarrow", "numpy", "opencv-python-headless")
+PACKAGES = (
+    "mimlab",
+    "torch",
+    "timm",
+    "ray",
+    "mlflow",
+    "pyarrow",
+    "numpy",
+    "opencv-python-headless",
+)
 
 
 def describe_environment() -> dict[str, str]:

@@ -7,9 +7,8 @@ import io
 import zipfile
 from pathlib import Path
 
-import mimlab_objectives
-
 import mimlab
+import mimlab_objectives
 
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip file can hold: equal code gives equal bytes."""

@@ -11,13 +11,15 @@ from datetime import UTC, datetime
 
 from mimlab.data.builtin import resolve_images
 from mimlab.data.manifest import DataSet
+from mimlab.errors import UserError
 from mimlab.search.environment import describe_environment
 from mimlab.search.fingerprint import code_zip, fingerprint
-from mimlab.spec.checks import check
-from mimlab.spec.expand import Trial, expand
+from mimlab.spec.checks import legal_trials
+from mimlab.spec.expand import Trial
 from mimlab.spec.identity import identity
 from mimlab.spec.load import LoadedStudy
 from mimlab.spec.resolve import study_hash
+from mimlab.spec.study import Study, study_model, trial_spec
 from mimlab.storage.folders import SubmissionFolder, TrialFolder, now, submissions
 from mimlab.storage.records import DONE, SubmissionRecord, TrialRecord
 from mimlab.storage.store import Store
@@ -27,15 +29,15 @@ from mimlab.storage.store import Store
 class PlannedStudy:
     """A study that is ready to run: legal, its data found, its trials identified."""
 
-    loaded: LoadedStudy
+    study: Study
     data: DataSet
     trials: list[TrialRecord]
 
 
-def storage_of(loaded: LoadedStudy) -> Store:
+def storage_of(study: Study) -> Store:
     """The storage of a resolved study."""
-    assert loaded.study.storage is not None
-    return Store(loaded.study.storage)
+    assert study.storage is not None
+    return Store(study.storage)
 
 
 def plan_study(loaded: LoadedStudy) -> PlannedStudy:
@@ -43,22 +45,20 @@ def plan_study(loaded: LoadedStudy) -> PlannedStudy:
 
     A built-in data set is made on first use, below the storage folder.
     """
-    trials = expand(loaded)
-    check(loaded, trials)
-    store = storage_of(loaded)
-    folder = resolve_images(loaded.study.data.images, store.local("data"))
-    data = DataSet.open(folder)
-    splits = loaded.study.data.splits
+    trials = legal_trials(loaded)
+    study = loaded.study
+    data = DataSet.open(resolve_images(study.data.images, storage_of(study).local("data")))
+    splits = study.data.splits
     for name in (splits.train, splits.probe_fit, splits.probe_test):
         data.split(name)
-    return PlannedStudy(loaded, data, [_record(loaded, trial, data) for trial in trials])
+    return PlannedStudy(study, data, [_record(study, trial, data) for trial in trials])
 
 
-def _record(loaded: LoadedStudy, trial: Trial, data: DataSet) -> TrialRecord:
+def _record(study: Study, trial: Trial, data: DataSet) -> TrialRecord:
     trial_id, flat = identity(trial.spec, data.fingerprint)
     return TrialRecord(
         id=trial_id,
-        study=loaded.study.study,
+        study=study.study,
         seed=trial.spec.seed,
         point=trial.point,
         resolved=trial.spec.model_dump(mode="json"),
@@ -66,9 +66,26 @@ def _record(loaded: LoadedStudy, trial: Trial, data: DataSet) -> TrialRecord:
     )
 
 
-def unfinished(store: Store, loaded: LoadedStudy) -> SubmissionFolder | None:
+def reopen(store: Store, submission_id: str) -> PlannedStudy:
+    """The study of an existing submission, as it was submitted. Raises UserError."""
+    folder = SubmissionFolder(store, submission_id)
+    record = folder.record()
+    study = study_model().model_validate_json(store.read(folder.file("resolved.json")))
+    data = DataSet.open(resolve_images(study.data.images, store.local("data")))
+    trials = [trial.record() for trial in folder.trials()]
+    for trial in trials:
+        found, _ = identity(trial_spec(trial.resolved), data.fingerprint)
+        if found != trial.id:
+            raise UserError(
+                f"{data.root}: the data or mimlab's parts have changed since submission "
+                f"{submission_id} was made; run {record.study_file} as a new one with --new"
+            )
+    return PlannedStudy(study, data, trials)
+
+
+def unfinished(store: Store, study: Study) -> SubmissionFolder | None:
     """The latest submission of the same resolved study that still has something to do."""
-    wanted = study_hash(loaded.study)
+    wanted = study_hash(study)
     for folder in reversed(submissions(store)):
         same = folder.record().study_hash == wanted
         if same and any(trial.status().state not in DONE for trial in folder.trials()):
@@ -76,30 +93,30 @@ def unfinished(store: Store, loaded: LoadedStudy) -> SubmissionFolder | None:
     return None
 
 
-def create(store: Store, planned: PlannedStudy) -> SubmissionFolder:
+def create(store: Store, planned: PlannedStudy, file: LoadedStudy) -> SubmissionFolder:
     """Write a new submission's folder and those of its trials; the submission's record last."""
-    loaded = planned.loaded
+    study = planned.study
     code = code_zip()
-    folder = SubmissionFolder(store, _new_id(store, loaded.study.study))
-    store.write(folder.file("study.yaml"), loaded.text.encode())
+    folder = SubmissionFolder(store, _new_id(store, study.study))
+    store.write(folder.file("study.yaml"), file.text.encode())
     store.write(folder.file("code.zip"), code)
     store.write(
         folder.file("resolved.json"),
-        json.dumps(loaded.study.model_dump(mode="json"), indent=1).encode(),
+        json.dumps(study.model_dump(mode="json"), indent=1).encode(),
     )
     write_trials(store, planned.trials)
     record = SubmissionRecord(
         id=folder.id,
-        study=loaded.study.study,
-        question=loaded.study.question,
-        study_hash=study_hash(loaded.study),
-        study_file=str(loaded.path.absolute()),
+        study=study.study,
+        question=study.question,
+        study_hash=study_hash(study),
+        study_file=str(file.path.absolute()),
         trial_ids=list(dict.fromkeys(trial.id for trial in planned.trials)),
         created=now(),
         user=_user(),
         host=socket.gethostname(),
         code_fingerprint=fingerprint(code),
-        tracking_uri=loaded.study.tracking.uri or "",
+        tracking_uri=study.tracking.uri or "",
         environment=describe_environment(),
     )
     store.write_record(folder.file("submission.json"), record)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from mimlab.data.manifest import DataSet
-from mimlab.probe.due import due_steps
+from mimlab.probe.due import AnyProbe, due_steps
 from mimlab.probe.scheduler import ProbeScheduler
 from mimlab.search.placement import PROBE_CPUS
 from mimlab.search.stopping import EPOCH
@@ -23,7 +24,8 @@ from mimlab.storage.records import DONE, ProbeRecord
 from mimlab.storage.store import Store
 from mimlab.train.log import TrialLog
 from mimlab.train.schedule import total_steps
-from mimlab.train.worker import WorkerConfig, train_on_worker
+from mimlab.train.session import WorkerConfig
+from mimlab.train.worker import train_on_worker
 
 POLL_S = 0.5
 MAX_WORKER_DEATHS = 3
@@ -44,26 +46,37 @@ class TrialConfig(BaseModel):
 
 
 def run_trial(config: dict) -> None:
-    """Entry point of a Ray Tune trial: {"trial_id": …, "told": a `TrialConfig` in JSON form}."""
+    """Entry point of a Ray Tune trial: {"trial_id": …, "told": a `TrialConfig` in JSON form}.
+
+    Only the death of the process is an error to Ray Tune, which then starts the trial again.
+    """
     told = TrialConfig.model_validate(config["told"])
     trial = TrialFolder(Store(told.storage), config["trial_id"])
-    spec = trial_spec(trial.record().resolved)
     if stop_request(trial) is not None:
         return
-    probes = ProbeScheduler(
-        trial,
-        _due(spec, told.data),
-        data=str(told.data),
-        cpus=PROBE_CPUS,
-        gpus=0.0,
-    )
+    try:
+        _run(told, trial)
+    except Exception as error:
+        TrialLog(trial).write("error", {"traceback": traceback.format_exc()})
+        _set_state(trial, Outcome(state="failed", reason=_in_a_line(error)))
+
+
+def _run(told: TrialConfig, trial: TrialFolder) -> None:
+    spec = trial_spec(trial.record().resolved)
+    due = _due(spec, told.data)
+    probes = ProbeScheduler(trial, due, data=str(told.data), cpus=PROBE_CPUS, gpus=0.0)
     with ThreadPoolExecutor(1, thread_name_prefix="fit") as executor:
         training = executor.submit(_fit, told, trial)
         _follow(training, probes)
     _finish(trial, probes, _outcome(trial, training))
 
 
-def _due(spec: TrialSpec, data: Path) -> dict:
+def _in_a_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
+
+
+def _due(spec: TrialSpec, data: Path) -> dict[int, list[AnyProbe]]:
     num_images = DataSet.open(data).split(spec.data.splits.train).num_rows
     batch_size = spec.train.batch_size
     return due_steps(
@@ -132,7 +145,7 @@ def _outcome(trial: TrialFolder, training: Future[None]) -> Outcome:
     if written is not None:
         return written
     error = training.exception()
-    reason = str(error).strip().splitlines()[-1] if error else "the workers ended without a word"
+    reason = _in_a_line(error) if error else "the workers ended without a word"
     TrialLog(trial).write("workers lost", {"reason": str(error)})
     return Outcome(state="failed", reason=reason)
 

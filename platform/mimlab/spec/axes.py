@@ -110,7 +110,7 @@ def _condition_problems(
 
 
 def _values(path: str, axes: list[tuple[str, Any]]) -> list[Any] | None:
-    """The values that axes give a path; none where no axis does; None where they are uncountable."""
+    """The values that axes give a path, none where no axis does; None for a continuous axis."""
     found: list[Any] = []
     for axis_path, axis in axes:
         if path != axis_path and not path.startswith(f"{axis_path}."):

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
-from mimlab_objectives.backbones.vit import VitBackbone, grid_of
-from mimlab_objectives.masking.plan import Grid, Masking, maskings
-from mimlab_objectives.objectives.base import Objective, objectives
-from mimlab_objectives.registry import ParamsError
-from mimlab_objectives.targets.base import targets
 
 from mimlab.probe.config import metric_of
 from mimlab.spec.errors import Problem, refuse
 from mimlab.spec.expand import Trial, expand, refuse_points
 from mimlab.spec.identity import identity
 from mimlab.spec.load import LoadedStudy
-from mimlab.spec.study import Study, TrialSpec
+from mimlab.spec.study import REGISTRIES, Study, TrialSpec
+from mimlab_objectives.backbones.vit import VitBackbone, grid_of
+from mimlab_objectives.masking.plan import Grid, Masking, maskings
+from mimlab_objectives.objectives.base import Objective, objectives
+from mimlab_objectives.registry import Entry, ParamsError
 
 
 def legal_trials(loaded: LoadedStudy) -> list[Trial]:
@@ -28,25 +27,42 @@ def legal_trials(loaded: LoadedStudy) -> list[Trial]:
     """
     trials = expand(loaded)
     points = trials[:: len(loaded.study.sweep.seeds)]
+    parts = _once_each(_part_problems)
     found = [
         (trial.settings, problem)
         for trial in points
-        for problem in problems_of_trial(trial.spec, loaded.study)
+        for problem in _problems(trial.spec, loaded.study, parts)
     ]
     refuse_points(found, len(points), loaded.source, remedy=True)
     refuse(_same_trials(points), loaded.where)
     return trials
 
 
-def problems_of_trial(spec: TrialSpec, study: Study) -> Iterator[Problem]:
-    """Everything that does not fit in one trial, in the order of the study's sections."""
+Check = Callable[[TrialSpec], Iterable[Problem]]
+
+
+def _once_each(check: Check) -> Check:
+    """Points mostly differ in what no network is built from: build each network once."""
+    known: dict[str, list[Problem]] = {}
+
+    def checked(spec: TrialSpec) -> Iterable[Problem]:
+        key = spec.model_dump_json(exclude={"masking", "train", "seed"})
+        if key not in known:
+            known[key] = list(check(spec))
+        return known[key]
+
+    return checked
+
+
+def _problems(spec: TrialSpec, study: Study, parts: Check) -> Iterator[Problem]:
+    """Everything that does not fit in one trial."""
     try:
         grid = grid_of(spec.backbone, spec.data.image_size)
     except ParamsError as error:
         section = "data" if error.field == "image_size" else "backbone"
         yield Problem((section, error.field), str(error))
     else:
-        yield from _part_problems(spec)
+        yield from parts(spec)
         yield from _masking_problems(spec, grid)
     yield from _batch_problems(spec, study.resources.workers)
     yield from _stopping_problems(spec, study)
@@ -57,7 +73,7 @@ def _part_problems(spec: TrialSpec) -> Iterator[Problem]:
     try:
         with torch.device("meta"):
             backbone = VitBackbone(spec.backbone, spec.data.image_size)
-            target = targets[spec.target.name].part(spec.target, backbone.patch_size)
+            target = REGISTRIES["target"][spec.target.name].part(spec.target, backbone.patch_size)
             objectives[spec.objective.name].part(spec.objective, backbone, target)
     except ParamsError as error:
         sections = ("objective", "target", "backbone")
@@ -73,21 +89,22 @@ def _part_problems(spec: TrialSpec) -> Iterator[Problem]:
 
 
 def _masking_problems(spec: TrialSpec, grid: Grid) -> Iterator[Problem]:
-    masking = maskings[spec.masking.name].part
+    masking = maskings[spec.masking.name]
     objective = objectives[spec.objective.name].part
     try:
-        masking(spec.masking, grid)
+        masking.part(spec.masking, grid)
     except ParamsError as error:
         yield Problem(("masking", error.field), str(error))
     if not _supplies(objective, masking):
-        usable = [e.name for e in maskings.entries() if _supplies(objective, e.part)]
+        usable = [e.name for e in maskings.entries() if _supplies(objective, e)]
+        needs = _listed(sorted(masking.part.requires))
         yield Problem(
             ("masking", "name"),
-            f"{spec.masking.name} needs {_listed(sorted(masking.requires))}, which the objective "
+            f"{spec.masking.name} needs {needs}, which the objective "
             f"{spec.objective.name} does not supply; with it go {_listed(usable)}",
         )
     if not _count_fits(objective, masking):
-        usable = [e.name for e in maskings.entries() if _count_fits(objective, e.part)]
+        usable = [e.name for e in maskings.entries() if _count_fits(objective, e)]
         others = [e.name for e in objectives.entries() if _count_fits(e.part, masking)]
         yield Problem(
             ("masking", "name"),
@@ -98,13 +115,13 @@ def _masking_problems(spec: TrialSpec, grid: Grid) -> Iterator[Problem]:
         )
 
 
-def _supplies(objective: type[Objective], masking: type[Masking]) -> bool:
+def _supplies(objective: type[Objective], masking: Entry[Masking]) -> bool:
     """An objective that leaves `signals` as it is supplies none."""
-    return not masking.requires or objective.signals is not Objective.signals
+    return not masking.part.requires or objective.signals is not Objective.signals
 
 
-def _count_fits(objective: type[Objective], masking: type[Masking]) -> bool:
-    return objective.mode != "visible" or masking.count != "per_image"
+def _count_fits(objective: type[Objective], masking: Entry[Masking]) -> bool:
+    return objective.mode != "visible" or masking.part.count != "per_image"
 
 
 def _batch_problems(spec: TrialSpec, workers: int) -> Iterator[Problem]:
@@ -112,11 +129,11 @@ def _batch_problems(spec: TrialSpec, workers: int) -> Iterator[Problem]:
     if batch % parts == 0:
         return
     below, above = batch // parts * parts, math.ceil(batch / parts) * parts
+    legal = f"{below} or {above}" if below else f"{above}"
     yield Problem(
         ("train", "batch_size"),
         f"{batch} images do not divide into {parts} equal micro-batches (accumulate "
-        f"{spec.train.accumulate} × workers {workers}); {f'{below} or {above}' if below else above} "
-        "would",
+        f"{spec.train.accumulate} × workers {workers}); {legal} would",
     )
 
 

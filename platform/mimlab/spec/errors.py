@@ -6,15 +6,17 @@ import difflib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from mimlab_objectives.registry import ParamsError
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from mimlab.errors import UserError
 from mimlab.spec.positions import Keys, dotted
 from mimlab.spec.shape import Model, annotation_at, child, fields, lookup, model_of, names
+from mimlab_objectives.registry import ParamsError
+
+Kind = Literal["value", "missing", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,8 @@ class Problem:
 
     keys: Keys
     message: str
-    missing: bool = False
-    """Whether the place does not exist, so that only what is around it has a line."""
+    kind: Kind = "value"
+    """Whether a value is wrong, a key is not there, or a key should not be there."""
 
     def at(self, place: str) -> str:
         path = f"{dotted(self.keys)}: " if self.keys else ""
@@ -50,13 +52,17 @@ def problems_of(error: ValidationError, root: Any, model: Model) -> list[Problem
 
 
 def _problem(detail: ErrorDetails, root: Any, model: Model) -> Problem:
-    missing = detail["type"] == "missing"
-    keys = _keys_in(root, detail["loc"], missing)
+    kind: Kind = _KINDS.get(detail["type"], "value")
+    keys = _keys_in(root, detail["loc"], kind == "missing")
     raised = detail.get("ctx", {}).get("error")
     if isinstance(raised, ParamsError):
         return Problem((*keys, raised.field), str(raised))
+    if detail["type"] == "union_tag_invalid":
+        keys = (*keys, "name")
+    if detail["type"] == "union_tag_not_found":
+        keys = (*keys, *_stranger(annotation_at(model, keys, root), lookup(root, keys)))
     explain = _EXPLAIN.get(detail["type"], _plain)
-    return Problem(keys, explain(detail, keys, root, model), missing)
+    return Problem(keys, explain(detail, keys, root, model), kind)
 
 
 def _keys_in(root: Any, loc: tuple[str | int, ...], missing: bool) -> Keys:
@@ -104,7 +110,7 @@ def _missing_key(_: ErrorDetails, keys: Keys, root: Any, model: Model) -> str:
 
 
 def _unknown_name(_: ErrorDetails, keys: Keys, root: Any, model: Model) -> str:
-    return _no_such_name(annotation_at(model, keys, root), lookup(root, (*keys, "name")), keys)
+    return _no_such_name(annotation_at(model, keys[:-1], root), lookup(root, keys), keys[:-1])
 
 
 def _no_such_name(annotation: Any, name: Any, keys: Keys) -> str:
@@ -114,9 +120,18 @@ def _no_such_name(annotation: Any, name: Any, keys: Keys) -> str:
     return f"no {kind} is called {name!r}; {nearest(str(name), known)}There are {', '.join(known)}"
 
 
+def _stranger(annotation: Any, section: Mapping[str, Any]) -> Keys:
+    """The first key that no name of a section has: likely what `name` was mistyped as."""
+    known = {key for model in names(annotation).values() for key in fields(model)}
+    return tuple(key for key in section if key not in known)[:1]
+
+
 def _name_missing(_: ErrorDetails, keys: Keys, root: Any, model: Model) -> str:
-    known = ", ".join(sorted(names(annotation_at(model, keys, root))))
-    return f"`name` is missing; there are {known}"
+    annotation = annotation_at(model, keys, root)
+    if names(annotation):
+        return f"`name` is missing; there are {', '.join(sorted(names(annotation)))}"
+    known = ", ".join(sorted(names(annotation_at(model, keys[:-1], root))))
+    return f"unknown key, and `name` is missing; there are {known}"
 
 
 def _not_a_choice(detail: ErrorDetails, keys: Keys, root: Any, model: Model) -> str:
@@ -132,6 +147,10 @@ def _said(detail: ErrorDetails, *_: object) -> str:
     return str(detail.get("ctx", {}).get("error", detail["msg"]))
 
 
+def _too_short(detail: ErrorDetails, *_: object) -> str:
+    return f"should list at least {detail.get('ctx', {}).get('min_length', 1)}; found none"
+
+
 def _plain(detail: ErrorDetails, *_: object) -> str:
     message = detail["msg"].removeprefix("Input ")
     message = message[:1].lower() + message[1:]
@@ -145,7 +164,15 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
-_IN_YAML = {"an object": "a mapping", "a valid array": "a list", "a valid": "a"}
+_KINDS: dict[str, Kind] = {"missing": "missing", "extra_forbidden": "unknown"}
+
+_IN_YAML = {
+    "an object": "a mapping",
+    "a valid array": "a list",
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid string": "text",
+}
 
 _EXPLAIN: dict[str, Callable[[ErrorDetails, Keys, Any, Model], str]] = {
     "extra_forbidden": _unknown_key,
@@ -154,4 +181,5 @@ _EXPLAIN: dict[str, Callable[[ErrorDetails, Keys, Any, Model], str]] = {
     "union_tag_not_found": _name_missing,
     "literal_error": _not_a_choice,
     "value_error": _said,
+    "too_short": _too_short,
 }

@@ -14,7 +14,7 @@ from mimlab.spec.axes import axis_problems
 from mimlab.spec.errors import Problem, problems_of, refuse
 from mimlab.spec.load import LoadedStudy
 from mimlab.spec.overlay import NotASection, assigned
-from mimlab.spec.points import Point, SweepProblem, points_of
+from mimlab.spec.points import Point, Setting, SweepProblem, points_of
 from mimlab.spec.positions import Keys, Source, dotted
 from mimlab.spec.resolve import resolved_data
 from mimlab.spec.study import TrialSpec, trial_model, trial_spec
@@ -75,13 +75,13 @@ def built(base: dict[str, Any], point: Point) -> dict[str, Any]:
             message = (
                 f"`{setting.path}` is set by two axes at once; make their conditions exclusive"
             )
-            raise SweepProblem(Problem(setting.origin, message))
+            raise SweepProblem(Problem(setting.axis, message))
         made.add(setting.path)
         try:
             root = assigned(root, setting.keys, setting.value, trial_model())
         except NotASection as error:
             message = f"`{dotted(error.keys)}` is a value, so nothing lies below it"
-            raise SweepProblem(Problem(setting.origin, message)) from error
+            raise SweepProblem(Problem(setting.axis, message)) from error
     return root
 
 
@@ -112,13 +112,14 @@ def refuse_points(
     """
     lines: dict[str, list[Point]] = {}
     for point, problem in found:
-        points = lines.setdefault(problem.at(place_of(point, problem, source)), [])
-        if point not in points:
-            points.append(point)
+        at = lines.setdefault(problem.at(place_of(point, problem, source)), [])
+        # A value that is wrong by itself is wrong everywhere: its line says enough.
+        if (remedy or setting_of(point, problem.keys) is None) and point not in at:
+            at.append(point)
     if lines:
         raise UserError(
             "\n".join(
-                line + ("" if len(at) == num_points else _points_text(at, remedy=remedy))
+                line + (_points_text(at, remedy=remedy) if 0 < len(at) < num_points else "")
                 for line, at in lines.items()
             )
         )
@@ -138,18 +139,24 @@ def _points_text(points: Sequence[Point], *, remedy: bool) -> str:
 
 
 def place_of(point: Point, problem: Problem, source: Source) -> str:
-    """The line of the axis value that set what is wrong, or else of the base."""
+    """The line of the axis, or of its value, that made what is wrong, or else of the base."""
     keys = problem.keys
-    setting = max(
-        (s for s in point if keys[: len(s.keys)] == s.keys), key=lambda s: len(s.keys), default=None
-    )
-    if setting is not None:
+    if problem.kind == "unknown":
+        axes = [setting.axis for setting in point if setting.keys[: len(keys)] == keys]
+        if axes:
+            return source.where(axes[0])
+    if (setting := setting_of(point, keys)) is not None:
         return source.where(setting.origin + keys[len(setting.keys) :])
-    if problem.missing:
-        name: Keys = (*keys[:-1], "name")
-        origins = [s.origin for s in point if s.keys == name]
-        return source.where(origins[0] if origins else keys)
+    if problem.kind == "missing":
+        setting = setting_of(point, (*keys[:-1], "name"))
+        return source.where(keys if setting is None else setting.origin)
     return source.where(keys)
+
+
+def setting_of(point: Point, keys: Keys) -> Setting | None:
+    """The innermost setting that gives what stands at `keys`."""
+    around = [setting for setting in point if keys[: len(setting.keys)] == setting.keys]
+    return max(around, key=lambda setting: len(setting.keys), default=None)
 
 
 def named(point: Point) -> list[str]:

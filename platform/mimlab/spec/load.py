@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from mimlab.errors import UserError
 from mimlab.spec.errors import Problem, nearest, problems_of, refuse
 from mimlab.spec.overlay import NotASection, assigned, overlaid
-from mimlab.spec.positions import Keys, Source, dotted, keys_of, parse, read_study_file
 from mimlab.spec.paths import absolute
+from mimlab.spec.positions import Keys, Source, dotted, keys_of, parse, read_study_file
 from mimlab.spec.resolve import resolved
 from mimlab.spec.study import Study, study_model
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from mimlab_objectives.keys import key_of, uniform_numpy
 
 from mimlab.spec.errors import Problem
 from mimlab.spec.positions import Keys, keys_of
 from mimlab.spec.shape import lookup
 from mimlab.spec.sweep import Axes, RandomSearch, Range, SweepConfig
+from mimlab_objectives.keys import key_of, uniform_numpy
 
 MAX_POINTS = 10_000
 """Beyond, a study is taken for a mistake."""
@@ -27,11 +27,18 @@ class Setting:
 
     path: str
     value: Any
-    origin: Keys
+    axis: Keys
+    index: int | None = None
+    """Of the value in the axis's list; None for a continuous axis."""
 
     @property
     def keys(self) -> Keys:
         return keys_of(self.path)
+
+    @property
+    def origin(self) -> Keys:
+        """Where the value is written."""
+        return self.axis if self.index is None else (*self.axis, self.index)
 
 
 Point = tuple[Setting, ...]
@@ -88,7 +95,7 @@ def points_of(sweep: SweepConfig, build: Build) -> list[Point]:
 
 def _drawn(sweep: SweepConfig, search: RandomSearch, build: Build) -> list[Point]:
     found: dict[str, Point] = {}
-    for attempt in range(1000 + 100 * search.num_trials):
+    for attempt in range(200 + 20 * search.num_trials):
 
         def draw(dimensions: Sequence[Dimension], attempt: int = attempt) -> list[Point]:
             shares = [_share(search.seed, attempt, dimension.path) for dimension in dimensions]
@@ -154,7 +161,7 @@ def dimensions(axes: Axes, origin: Keys, zipped: Iterable[tuple[str, ...]] = ())
         if isinstance(axis, Range):
             result[path] = Dimension(path, (), axis, (*origin, path))
             continue
-        settings = [(Setting(path, value, (*origin, path, i)),) for i, value in enumerate(axis)]
+        settings = [(Setting(path, value, (*origin, path), i),) for i, value in enumerate(axis)]
         before = result[first].choices if first in result else [()] * len(settings)
         both = [old + new for old, new in zip(before, settings, strict=True)]
         result[first] = Dimension(first, both)

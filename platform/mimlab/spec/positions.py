@@ -18,7 +18,7 @@ Keys = tuple[str | int, ...]
 """A place in a study: mapping keys and list indices from the root."""
 
 MAX_BYTES = 1_000_000
-MAX_VALUES = 100_000
+MAX_VALUES = 20_000
 MAX_DEPTH = 40
 """Limits of one file, aliases written out: a study is far below, an alias bomb far above."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mimlab_objectives.registry import ParamsError
 from pydantic import BaseModel, ConfigDict, model_validator
+
+from mimlab_objectives.registry import ParamsError
 
 
 class Section(BaseModel):

@@ -11,20 +11,20 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Union
 
-import mimlab_objectives
-from mimlab_objectives.backbones.vit import BackboneParams
-from mimlab_objectives.masking.plan import maskings
-from mimlab_objectives.objectives.base import objectives
-from mimlab_objectives.registry import Params, Registry
-from mimlab_objectives.targets.base import targets
 from pydantic import AfterValidator, Field, create_model
 
+import mimlab_objectives
 from mimlab.data.views import AugmentConfig
 from mimlab.probe.config import ProbeConfig, named_once
 from mimlab.spec.paths import LocalPath
 from mimlab.spec.section import NotIdentity, Section
 from mimlab.spec.sweep import SweepConfig
 from mimlab.train.config import TrainConfig
+from mimlab_objectives.backbones.vit import BackboneParams
+from mimlab_objectives.masking.plan import maskings
+from mimlab_objectives.objectives.base import objectives
+from mimlab_objectives.registry import Params, Registry
+from mimlab_objectives.targets.base import targets
 
 REGISTRIES: Mapping[str, Registry[Any]] = {
     "objective": objectives,
@@ -180,17 +180,13 @@ def _choice(registry: Registry[Any], field: Any) -> tuple[Any, Any]:
     """A field that holds the parameters of one registered part, chosen by its `name`."""
     models = [_named(registry.kind, entry.name, entry.params) for entry in registry.entries()]
     # A discriminator needs two models to choose between.
-    chosen = Field(discriminator="name") if len(models) > 1 else Field()
-    chosen.description = field.description
-    return Union[tuple(models)], chosen  # noqa: UP007  built at run time
+    discriminator = "name" if len(models) > 1 else None
+    field = Field(discriminator=discriminator, description=field.description)
+    return Union[tuple(models)], field  # noqa: UP007  built at run time
 
 
 def _named(kind: str, name: str, params: type[Params]) -> type[Params]:
     if "name" in params.model_fields:
         raise ValueError(f"{kind} {name!r}: a parameter may not be called `name`")
-    return create_model(
-        f"{kind}_{name}",
-        __base__=(params, Part),
-        __doc__=params.__doc__,
-        name=(Literal[name], Field(description=f"The {kind}.")),
-    )
+    chosen: dict[str, Any] = {"name": (Literal[name], Field(description=f"The {kind}."))}
+    return create_model(f"{kind}_{name}", __base__=(params, Part), __doc__=params.__doc__, **chosen)

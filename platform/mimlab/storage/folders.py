@@ -103,3 +103,15 @@ def submissions(store: Store) -> list[SubmissionFolder]:
     """Every submission, oldest first."""
     folders = [SubmissionFolder(store, name) for name in store.list("submissions")]
     return [folder for folder in folders if store.exists(folder.file("submission.json"))]
+
+
+def find_submission(store: Store, name: str) -> SubmissionFolder:
+    """A submission by its id, or a study's latest by the study's name. Raises UserError."""
+    folder = SubmissionFolder(store, name)
+    if store.exists(folder.file("submission.json")):
+        return folder
+    of_study = [found for found in submissions(store) if found.record().study == name]
+    if of_study:
+        return max(of_study, key=lambda found: found.record().created)
+    folder.record()
+    raise AssertionError("a submission without a record was found")

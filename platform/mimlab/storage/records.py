@@ -46,7 +46,10 @@ DONE: frozenset[TrialState] = frozenset({"finished", "pruned"})
 class Record(BaseModel):
     """Base of everything that is written as JSON."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    # A gradient norm may be infinite (fp16 looks for its scale so); JSON has no word for that.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, ser_json_inf_nan="constants"
+    )
 
     def to_bytes(self) -> bytes:
         return self.model_dump_json(indent=1).encode() + b"\n"

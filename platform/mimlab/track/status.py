@@ -32,9 +32,9 @@ def trial_status(state: TrialState, *, left: bool) -> RunStatus:
 
 
 def submission_status(states: Iterable[TrialState], *, left: bool) -> RunStatus:
-    """The parent run's status, from its trials: running while one may go on by itself."""
+    """The parent run's status, from its trials: running while one may go on, or none has come."""
     states = set(states)
-    if not left and states & (ACTIVE | {"pending"}):
+    if not left and (not states or states & (ACTIVE | {"pending"})):
         return "RUNNING"
     if states & {"failed", "diverged"}:
         return "FAILED"

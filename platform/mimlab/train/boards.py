@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Int, UInt8
-from mimlab_objectives.masking.plan import MaskPlan
-from mimlab_objectives.objectives.base import Batch, Objective, Progress
-from mimlab_objectives.targets.pixels import unpatchify
 from torch import Tensor
 
 from mimlab.train.feed import Planner
 from mimlab.train.pixels import normalise, to_pixels
+from mimlab_objectives.masking.plan import MaskPlan
+from mimlab_objectives.objectives.base import Batch, Objective, Progress
+from mimlab_objectives.targets.pixels import unpatchify
 
 GREY = 128
 """Where a patch is hidden."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import mimlab_objectives
 import torch
+
+import mimlab_objectives
+from mimlab.spec.study import TrialSpec
 from mimlab_objectives.backbones.vit import VitBackbone
 from mimlab_objectives.keys import key_of
 from mimlab_objectives.masking.plan import Masking, maskings
 from mimlab_objectives.objectives.base import Objective, objectives
 from mimlab_objectives.targets.base import targets
-
-from mimlab.spec.study import TrialSpec
 
 
 def build_masking(trial: TrialSpec, grid: tuple[int, int]) -> Masking:

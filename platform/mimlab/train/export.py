@@ -6,11 +6,12 @@ import hashlib
 
 import safetensors.torch
 import timm
-from mimlab_objectives.backbones.vit import BackboneParams, VitBackbone
-from torch import Tensor, nn
+from timm.models import VisionTransformer
+from torch import Tensor
 
 from mimlab.storage.folders import TrialFolder, step_name
 from mimlab.storage.records import Record
+from mimlab_objectives.backbones.vit import BackboneParams, VitBackbone
 
 WEIGHTS_FILE = "encoder.safetensors"
 CARD_FILE = "encoder.json"
@@ -61,7 +62,7 @@ def read_card(trial: TrialFolder, step: int) -> EncoderCard | None:
     )
 
 
-def load_encoder(trial: TrialFolder, card: EncoderCard) -> nn.Module:
+def load_encoder(trial: TrialFolder, card: EncoderCard) -> VisionTransformer:
     """The plain timm model with the exported weights, in evaluation mode.
 
     Raises ValueError if the weights are not the ones that the description names.

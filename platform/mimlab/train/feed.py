@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Int
-from mimlab_objectives.keys import key_of, sample_keys
-from mimlab_objectives.masking.plan import Masking, MaskPlan, MaskRequest
-from mimlab_objectives.objectives.base import Batch, Objective, Progress
 from torch import Tensor
 
 from mimlab.data.stream import LocalBatch
 from mimlab.train.pixels import normalise
+from mimlab_objectives.keys import key_of, sample_keys
+from mimlab_objectives.masking.plan import Masking, MaskPlan, MaskRequest
+from mimlab_objectives.objectives.base import Batch, Objective, Progress
 
 
 class Planner:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from mimlab_objectives.objectives.base import Progress
 
 from mimlab.storage.control import Outcome, StopRequest
 from mimlab.train.feed import Fed, Planner
@@ -16,6 +15,7 @@ from mimlab.train.reporter import Reporter
 from mimlab.train.saver import Saver
 from mimlab.train.schedule import CosineSchedule
 from mimlab.train.stepper import Stepper
+from mimlab_objectives.objectives.base import Progress
 
 
 @dataclass(frozen=True)

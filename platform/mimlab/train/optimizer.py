@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from mimlab_objectives.objectives.base import Objective
 
 from mimlab.train.config import OptimizerConfig
+from mimlab_objectives.objectives.base import Objective
 
 
 def build_optimizer(objective: Objective, config: OptimizerConfig) -> torch.optim.AdamW:

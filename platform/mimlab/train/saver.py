@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from mimlab_objectives.objectives.base import Objective
 
 from mimlab.storage.folders import TrialFolder
 from mimlab.storage.records import CheckpointManifest
@@ -22,8 +21,8 @@ from mimlab.train.config import CheckpointConfig
 from mimlab.train.export import write_export
 from mimlab.train.meter import Meter
 from mimlab.train.reporter import Reporter
-
 from mimlab_objectives.backbones.vit import BackboneParams
+from mimlab_objectives.objectives.base import Objective
 
 ENCODER_PREFIX = "backbone.vit."
 
@@ -49,6 +48,19 @@ class Trained:
     epochs_per_step: float
 
 
+@dataclass(frozen=True)
+class Writing:
+    """In whose name something is saved, and what of it is kept."""
+
+    fence: int
+    check_fence: Callable[[], None]
+    """Raises if another driver has taken over; called before each commit."""
+    code_fingerprint: str
+    retention: CheckpointConfig
+    best_metric: str
+    """Metric key that says which checkpoints are best."""
+
+
 class Saver:
     """Copies the state in the training thread and writes it in another."""
 
@@ -60,24 +72,15 @@ class Saver:
         *,
         reporter: Reporter,
         boards: BoardMaker,
-        retention: CheckpointConfig,
-        best_metric: str,
-        fence: int,
-        check_fence: Callable[[], None],
-        code_fingerprint: str,
+        writing: Writing,
         next_batch_hash: Callable[[int], str],
     ) -> None:
-        """`check_fence` raises if another driver has taken over; called before each commit."""
         self._trial = trial
         self._trained = trained
         self._plan = plan
         self._reporter = reporter
         self._boards = boards
-        self._retention = retention
-        self._best_metric = best_metric
-        self._fence = fence
-        self._check_fence = check_fence
-        self._code_fingerprint = code_fingerprint
+        self._writing = writing
         self._next_batch_hash = next_batch_hash
         self._writer = BackgroundWriter()
 
@@ -96,7 +99,7 @@ class Saver:
         board = self._boards.draw() if exports else None
 
         def write() -> None:
-            self._check_fence()
+            self._writing.check_fence()
             write_checkpoint(self._trial, state, manifest)
             if exports:
                 self._export(state, manifest)
@@ -128,8 +131,8 @@ class Saver:
             epoch=done * self._trained.epochs_per_step,
             files={},
             sizes={},
-            fence=self._fence,
-            code_fingerprint=self._code_fingerprint,
+            fence=self._writing.fence,
+            code_fingerprint=self._writing.code_fingerprint,
             journal_seq=self._reporter.flush(),
             next_batch_hash=self._next_batch_hash(done),
         )
@@ -151,9 +154,11 @@ class Saver:
 
     def _prune(self) -> None:
         scores = {
-            record.step: record.metrics[self._best_metric]
+            record.step: record.metrics[self._writing.best_metric]
             for record in self._trial.probes()
-            if self._best_metric in record.metrics
+            if self._writing.best_metric in record.metrics
         }
-        best = set(sorted(scores, key=lambda step: -scores[step])[: self._retention.keep_best])
-        prune(self._trial, keep_last=self._retention.keep_last, keep_steps=best)
+        best = set(
+            sorted(scores, key=lambda step: -scores[step])[: self._writing.retention.keep_best]
+        )
+        prune(self._trial, keep_last=self._writing.retention.keep_last, keep_steps=best)

@@ -57,7 +57,9 @@ def schedule_of(config: TrainConfig, num_images: int) -> CosineSchedule:
     )
 
 
-def steps_every(every_epochs: float | None, num_images: int, batch_size: int, last: int) -> set[int]:
+def steps_every(
+    every_epochs: float | None, num_images: int, batch_size: int, last: int
+) -> set[int]:
     """Steps at which something is due every so many epochs, up to `last`, which is left out."""
     if every_epochs is None:
         return set()

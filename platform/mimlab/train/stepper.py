@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 from jaxtyping import Float
-from mimlab_objectives.keys import key_of
-from mimlab_objectives.masking.plan import MaskPlan
-from mimlab_objectives.objectives.base import Batch, Objective, ObjectiveOutput, Progress
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mimlab.train.config import Precision
+from mimlab.train.config import TrainConfig
+from mimlab_objectives.keys import key_of
+from mimlab_objectives.masking.plan import MaskPlan
+from mimlab_objectives.objectives.base import Batch, Objective, ObjectiveOutput, Progress
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -40,19 +40,18 @@ class Stepper:
         optimizer: torch.optim.Optimizer,
         *,
         device: torch.device,
-        precision: Precision,
-        accumulate: int,
-        clip_norm: float | None,
+        config: TrainConfig,
         seed: int,
     ) -> None:
         self.objective = objective
         self._optimizer = optimizer
         self._device = device
-        self._dtype = _AUTOCAST.get(precision)
-        self._accumulate = accumulate
-        self._clip_norm = clip_norm
+        self._dtype = _AUTOCAST.get(config.precision)
+        self._batch_size = config.batch_size
+        self._accumulate = config.accumulate
+        self._clip_norm = config.clip_norm
         self._seed = seed
-        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
         self._world = dist.get_world_size() if dist.is_initialized() else 1
         self._rank = dist.get_rank() if dist.is_initialized() else 0
         self._module: nn.Module = objective
@@ -61,14 +60,20 @@ class Stepper:
             self._module = DistributedDataParallel(objective, device_ids=ids)
 
     def step(
-        self, batch: Batch, plan: MaskPlan, progress: Progress, *, skipped: int = 0, stop: bool = False
+        self,
+        batch: Batch,
+        plan: MaskPlan,
+        progress: Progress,
+        *,
+        skipped: int = 0,
+        stop: bool = False,
     ) -> StepResult:
         """Forward, backward and update with this rank's part of a global batch.
 
         The gradient is that of loss_sum ÷ loss_count over all micro-batches and ranks: counts are
         known only afterwards, so gradients of sums are accumulated and scaled once.
         """
-        nominal = float(plan.hidden.numel() * self._world)
+        nominal = float(plan.hidden[0].numel() * self._batch_size)
         totals = self._own_totals(plan, skipped, stop)
         for micro, (part, part_plan) in enumerate(micros := self._micro_batches(batch, plan)):
             # No generator has state to lose: drop path depends on (seed, step, rank, micro) only.
@@ -83,12 +88,8 @@ class Stepper:
         count = count.clamp(min=1e-12)
         grad_norm = self._update(scale=self._world * nominal / count)
         self.objective.after_step(progress)
-        visible = tokens - hidden
-        return StepResult(
-            torch.stack(
-                [loss_sum / count, grad_norm, hidden / tokens, repaired / masks, visible, skips, stops]
-            )
-        )
+        shares = [loss_sum / count, grad_norm, hidden / tokens, repaired / masks]
+        return StepResult(torch.stack([*shares, tokens - hidden, skips, stops]))
 
     def _own_totals(self, plan: MaskPlan, skipped: int, stop: bool) -> Float[Tensor, " totals"]:
         """This rank's sums; the first two, loss_sum and loss_count, are still zero."""
@@ -132,7 +133,7 @@ class Stepper:
         norm = torch.nn.utils.get_total_norm(grads) * scale
         if self._clip_norm is not None:
             scale = scale * (self._clip_norm / (norm + 1e-6)).clamp(max=1.0)
-        torch._foreach_mul_(grads, scale)
+        torch._foreach_mul_(grads, scale)  # pyright: ignore[reportPrivateImportUsage]
         self.scaler.step(self._optimizer)
         self.scaler.update()
         self._optimizer.zero_grad(set_to_none=True)

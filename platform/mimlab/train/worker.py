@@ -2,63 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import traceback
-from functools import partial
-from pathlib import Path
 
-import numpy as np
 import ray.train
 import ray.train.collective
 import ray.train.torch
-import torch
-from mimlab_objectives.objectives.base import Progress
-from pydantic import BaseModel, ConfigDict
 from ray.data import DataIterator
 
-from mimlab.data.manifest import DataSet
-from mimlab.data.read_plan import ReadPlan
-from mimlab.data.decoding import ViewSpec
 from mimlab.data.segments import Place
-from mimlab.data.stream import BatchStream, StreamOptions
 from mimlab.errors import TrialError
-from mimlab.spec.study import trial_spec
 from mimlab.storage.control import Outcome, read_outcome, write_outcome
 from mimlab.storage.folders import TrialFolder
-from mimlab.storage.lease import check_fence
-from mimlab.storage.records import CheckpointManifest, StatusRecord
 from mimlab.storage.store import Store
-from mimlab.train.boards import BoardMaker
-from mimlab.train.build import build_masking, build_objective
-from mimlab.train.checkpoint import TrainingState, newest_checkpoint
-from mimlab.train.feed import Feeder, Planner
-from mimlab.train.fixed_images import fixed_images
 from mimlab.train.log import TrialLog
-from mimlab.train.loop import TrainingRun, train
-from mimlab.train.meter import Diverged, Meter
-from mimlab.train.optimizer import build_optimizer
-from mimlab.train.reporter import Reporter
-from mimlab.train.saver import SavePlan, Saver, Trained
-from mimlab.train.schedule import CosineSchedule, schedule_of, steps_every
-from mimlab.train.stepper import FIGURES, Stepper
-
-BOARD_IMAGES = 8
-
-
-class WorkerConfig(BaseModel):
-    """Everything that a worker is told; it decides nothing itself."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    storage: Path
-    submission_id: str
-    trial_id: str
-    data: Path
-    fence: int
-    attempt: int
-    code_fingerprint: str
-    cpus: float
+from mimlab.train.session import Session, WorkerConfig
 
 
 def train_on_worker(config: dict) -> None:
@@ -72,217 +29,20 @@ def train_on_worker(config: dict) -> None:
     trial = TrialFolder(Store(told.storage), told.trial_id)
     if read_outcome(trial) is not None:
         return
-    rank = ray.train.get_context().get_world_rank()
+    context = ray.train.get_context()
+    place = Place(context.get_world_rank(), context.get_world_size(), _share_iterators)
     try:
-        outcome = Worker(told, trial, rank).run()
+        outcome = Session(told, trial, place, ray.train.torch.get_device()).run()
     except TrialError as error:
-        outcome = Outcome(state=error.status, reason=str(error))
+        outcome = Outcome(state=error.state, reason=str(error))
     except Exception:
-        TrialLog(trial).write("error", {"rank": rank, "traceback": traceback.format_exc()})
+        TrialLog(trial).write("error", {"rank": place.rank, "traceback": traceback.format_exc()})
         raise
-    if rank == 0:
+    if place.rank == 0:
         write_outcome(trial, outcome)
 
 
-class Worker:
-    """One rank of one trial."""
-
-    def __init__(self, config: WorkerConfig, trial: TrialFolder, rank: int) -> None:
-        torch.set_num_threads(max(1, int(config.cpus)))
-        self.config = config
-        self.trial = trial
-        self.rank = rank
-        self.world = ray.train.get_context().get_world_size()
-        self.device = ray.train.torch.get_device()
-        self.spec = trial_spec(trial.record().resolved)
-        self.log = TrialLog(trial)
-        self.data = DataSet.open(config.data)
-        self.split = self.data.split(self.spec.data.splits.train)
-        batch_size = self.spec.train.batch_size
-        self.plan = ReadPlan(self.split.rows_per_group, self.spec.seed, batch_size)
-        self.schedule = schedule_of(self.spec.train, self.split.num_rows)
-        self.objective = build_objective(self.spec).to(self.device)
-        self.objective.train()
-        grid = self.objective.backbone.grid
-        self.planner = Planner(build_masking(self.spec, grid), self.spec.seed)
-
-    def run(self) -> Outcome:
-        """Train to the end or to a stop. Raises TrialError, and whatever else goes wrong."""
-        optimizer = build_optimizer(self.objective, self.spec.train.optimizer)
-        stepper = self._stepper(optimizer)
-        found = newest_checkpoint(self.trial, on_unusable=self._log_unusable)
-        start = self._restore(found, optimizer, stepper) if found else 0
-        if start >= self.schedule.total_steps:
-            return Outcome(state="finished", step=start)
-        meter = _meter(found[0] if found else None)
-        reporter = self._reporter(start) if self.rank == 0 else None
-        saver = self._saver(reporter, optimizer, stepper) if reporter else None
-        run = TrainingRun(
-            stepper=stepper,
-            optimizer=optimizer,
-            schedule=self.schedule,
-            planner=self.planner,
-            meter=meter,
-            reporter=reporter,
-            saver=saver,
-            log_every=self.spec.train.log_every,
-            batch_size=self.spec.train.batch_size,
-            images_per_epoch=self.split.num_rows,
-            world=self.world,
-        )
-        self.log.write("training", {"rank": self.rank, "from_step": start, "world": self.world})
-        try:
-            return self._train(run, start)
-        except Diverged as error:
-            self._write_diverged(error)
-            raise
-        finally:
-            if reporter is not None:
-                reporter.close()
-                self._log_compared(reporter)
-
-    def _train(self, run: TrainingRun, start: int) -> Outcome:
-        feeder = Feeder(self.planner, self.device, self.schedule.total_steps)
-        stream = self._stream(start)
-        try:
-            return train(run, feeder.feed(stream))
-        finally:
-            stream.close()
-
-    def _stream(self, start: int) -> BatchStream:
-        data = self.spec.data
-        return BatchStream(
-            self.split,
-            self.plan,
-            ViewSpec(size=data.image_size, augment=data.augment, seed=self.spec.seed),
-            start_step=start,
-            stop_step=self.schedule.total_steps,
-            place=Place(self.rank, self.world, _share_iterators),
-            options=StreamOptions(threads=max(1, int(self.config.cpus))),
-        )
-
-    def _stepper(self, optimizer: torch.optim.Optimizer) -> Stepper:
-        train_config = self.spec.train
-        return Stepper(
-            self.objective,
-            optimizer,
-            device=self.device,
-            precision=train_config.precision,
-            accumulate=train_config.accumulate,
-            clip_norm=train_config.clip_norm,
-            seed=self.spec.seed,
-        )
-
-    def _restore(
-        self,
-        found: tuple[TrainingState, CheckpointManifest],
-        optimizer: torch.optim.Optimizer,
-        stepper: Stepper,
-    ) -> int:
-        state, manifest = found
-        self.objective.load_state_dict(state.objective)
-        optimizer.load_state_dict(state.optimizer)
-        stepper.scaler.load_state_dict(state.scaler)
-        if self.rank == 0:
-            same = manifest.next_batch_hash == self.next_batch_hash(state.step)
-            same_code = manifest.code_fingerprint == self.config.code_fingerprint
-            self.log.write(
-                "resumed", {"step": state.step, "same_next_batch": same, "same_code": same_code}
-            )
-        return state.step
-
-    def next_batch_hash(self, step: int) -> str:
-        """sha256 of the sample ids, epochs and masks of global batch `step`."""
-        rows, epochs = self.plan.batch(step)
-        ids = rows + self.split.first_id
-        digest = hashlib.sha256(ids.tobytes() + epochs.tobytes())
-        if not self.planner.masking.requires:
-            keys = self.planner.keys(torch.from_numpy(ids), torch.from_numpy(epochs))
-            fraction = step / self.schedule.total_steps
-            plan = self.planner.plan(keys, Progress(step, fraction))
-            digest.update(np.packbits(plan.hidden.numpy()).tobytes())
-        return digest.hexdigest()
-
-    def _reporter(self, start: int) -> Reporter:
-        status = StatusRecord(
-            state="running",
-            step=start,
-            total_steps=self.schedule.total_steps,
-            epoch=start * self.spec.train.batch_size / self.split.num_rows,
-            heartbeat=self.trial.status().heartbeat,
-            fence=self.config.fence,
-            attempt=self.config.attempt,
-        )
-        return Reporter(self.trial, status)
-
-    def _saver(
-        self, reporter: Reporter, optimizer: torch.optim.Optimizer, stepper: Stepper
-    ) -> Saver:
-        images, ids = fixed_images(
-            self.data, self.spec.data.splits.probe_test, self.spec.data.image_size, BOARD_IMAGES
-        )
-        return Saver(
-            self.trial,
-            Trained(
-                objective=self.objective,
-                optimizer=optimizer,
-                scaler=stepper.scaler,
-                backbone=self.spec.backbone,
-                image_size=self.spec.data.image_size,
-                epochs_per_step=self.spec.train.batch_size / self.split.num_rows,
-            ),
-            self.save_plan(),
-            reporter=reporter,
-            boards=BoardMaker(self.objective, self.planner, images, ids, self.device),
-            retention=self.spec.train.checkpoint,
-            best_metric=f"probe/{self.spec.probes[0].name}/top1" if self.spec.probes else "",
-            fence=self.config.fence,
-            check_fence=partial(
-                check_fence, self.trial.store, self.config.submission_id, self.config.fence
-            ),
-            code_fingerprint=self.config.code_fingerprint,
-            next_batch_hash=self.next_batch_hash,
-        )
-
-    def save_plan(self) -> SavePlan:
-        total, batch_size = self.schedule.total_steps, self.spec.train.batch_size
-        every = partial(
-            steps_every, num_images=self.split.num_rows, batch_size=batch_size, last=total
-        )
-        return SavePlan(
-            total_steps=total,
-            checkpoints=frozenset(every(self.spec.train.checkpoint.every_epochs)),
-            exports=frozenset().union(*(every(p.every_epochs) for p in self.spec.probes)),
-        )
-
-    def _log_unusable(self, step: int) -> None:
-        self.log.write("checkpoint unusable", {"step": step, "answer": "the one before it is used"})
-
-    def _log_compared(self, reporter: Reporter) -> None:
-        journal = reporter.journal
-        if journal.compared:
-            self.log.write(
-                "points compared", {"points": journal.compared, "differing": journal.differing}
-            )
-
-    def _write_diverged(self, error: Diverged) -> None:
-        """Which samples, and the figures of the steps before: enough to replay the step."""
-        rows, epochs = self.plan.batch(error.step)
-        content = {
-            "step": error.step,
-            "ids": (rows + self.split.first_id).tolist(),
-            "epochs": epochs.tolist(),
-            "figures": [dict(zip(FIGURES, row, strict=True)) for row in error.figures.tolist()],
-        }
-        path = self.trial.file(f"diverged/{error.step:09d}.json")
-        self.trial.store.write(path, json.dumps(content, indent=1).encode())
-
-
-def _meter(state: TrainingState | None) -> Meter:
-    if state is None:
-        return Meter(torch.zeros(0, len(FIGURES)), skipped=0, visible_tokens=0.0)
-    return Meter(state.pending, skipped=state.skipped, visible_tokens=state.visible_tokens)
-
-
 def _share_iterators(iterators: list[DataIterator] | None) -> list[DataIterator]:
-    return ray.train.collective.broadcast_from_rank_zero(iterators)
+    shared = ray.train.collective.broadcast_from_rank_zero(iterators)
+    assert shared is not None  # rank 0 opened them
+    return shared

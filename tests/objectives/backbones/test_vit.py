@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 import timm
 import torch
+from timm.models import VisionTransformer
 from torch import Tensor
 
 from mimlab_objectives.backbones.vit import BackboneParams, VitBackbone, grid_of
@@ -55,10 +56,9 @@ def test_with_nothing_hidden_both_modes_equal_plain_timm(name: str) -> None:
 
 
 def test_plain_timm_loads_the_encoder() -> None:
-    vit = timm.create_model(
-        "vit_tiny_patch16_224", img_size=32, patch_size=4, embed_dim=32, depth=2, num_heads=2,
-        num_classes=0,
-    ).eval()  # fmt: skip
+    sizes = TINY.model_dump(include={"patch_size", "embed_dim", "depth", "num_heads"})
+    vit = timm.create_model(TINY.name, img_size=32, num_classes=0, **sizes).eval()
+    assert isinstance(vit, VisionTransformer)
     backbone = backbone_of()
     vit.load_state_dict(backbone.vit.state_dict())
     images = images_of(2)

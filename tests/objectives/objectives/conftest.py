@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -19,9 +19,9 @@ from mimlab_objectives.targets.pixels import PixelParams, PixelTarget
 
 Build = Callable[..., Objective]
 BACKBONE = BackboneParams(
-    name="vit_tiny_patch16_224", patch_size=4, embed_dim=32, depth=2, num_heads=2
+    name="vit_tiny_patch16_224", patch_size=4, embed_dim=64, depth=2, num_heads=2
 )
-DECODER = MaeParams(decoder_depth=1, decoder_width=32, decoder_heads=2)
+DECODER = MaeParams(decoder_depth=1, decoder_width=64, decoder_heads=2)
 
 
 def build_mae(norm: str = "patch", seed: int = 0) -> Objective:
@@ -36,6 +36,15 @@ def build_simmim(norm: str = "none", seed: int = 0) -> Objective:
     return SimMim(SimMimParams(), VitBackbone(BACKBONE, 32), target).eval()
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny products gain nothing from threads, which wait for each other on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(params=[build_mae, build_simmim], ids=["mae", "simmim"])
 def build(request: pytest.FixtureRequest) -> Build:
     return request.param
@@ -43,10 +52,11 @@ def build(request: pytest.FixtureRequest) -> Build:
 
 @pytest.fixture
 def batch_of() -> Callable[..., Batch]:
-    """Smooth random images, as photographs are."""
+    """Random images, smoother the fewer points `detail` gives a side."""
 
-    def make(count: int, seed: int = 0) -> Batch:
-        coarse = torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+    def make(count: int, seed: int = 0, *, detail: int = 8) -> Batch:
+        generator = torch.Generator().manual_seed(seed)
+        coarse = torch.randn(count, 3, detail, detail, generator=generator)
         images = functional.interpolate(coarse, size=32, mode="bicubic")
         return Batch(torch.arange(count), images)
 

@@ -1,0 +1,35 @@
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: quickstart test slow learn lint format types install
+
+quickstart: install          ## a real study on this machine, from nothing to a comparison
+	$(BIN)/mimlab run sweeps/quickstart.yaml
+
+test: install                ## the fast suite, under ten minutes on two cores
+	$(BIN)/python -m pytest -m "not slow and not learn"
+
+slow: install
+	$(BIN)/python -m pytest -m "slow"
+
+learn: install               ## trains until each family has learned something
+	$(BIN)/python -m pytest -m "learn"
+
+lint: install
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+format: install
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+types: install
+	PATH="$(CURDIR)/$(BIN):$$PATH" pyright
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $(STAMP)

@@ -1,0 +1,41 @@
+"""`mimlab`: from a study file to compared probe results.
+
+Exit codes: 0 done, 1 a trial failed or the run was stopped, 2 the input must be changed.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from mimlab.cli import data, parts, run, study
+from mimlab.errors import UserError
+
+app = typer.Typer(
+    help="The laboratory for masked image modeling on Ray.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(data.app, name="data")
+app.command("validate")(study.validate)
+app.command("plan")(study.plan)
+app.command("schema")(study.schema)
+app.command("run")(run.run)
+app.command("resume")(run.resume)
+app.command("compare")(run.compare)
+app.command("list")(parts.list_parts)
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one message and exit code 2, never a traceback."""
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Comparing the trials of a submission, from their folders alone."""

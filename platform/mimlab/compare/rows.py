@@ -1,0 +1,164 @@
+"""What a comparison shows: one row for each point of a study, over its seeds."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from mimlab.storage.folders import SubmissionFolder, TrialFolder
+from mimlab.storage.journal import read_points
+from mimlab.storage.records import JournalPoint, ProbeRecord, Record, TrialRecord
+
+ASKED, REALISED, SPEED = "masking.ratio", "mask/ratio_realised", "train/images_per_s"
+
+
+class Row(Record):
+    """A point of the study, or a baseline."""
+
+    label: str
+    """Masking and whatever else varies; a baseline's name."""
+    trial_ids: list[str]
+    states: list[str]
+    ratio_asked: float | None
+    ratio_realised: float | None
+    images_per_s: float | None
+    """Median over the logged intervals of a trial, mean over seeds."""
+    scores: dict[str, list[float]]
+    """Metric key, e.g. `probe/knn/top1` → one value for each seed."""
+
+    def mean(self, key: str) -> float | None:
+        values = self.scores.get(key)
+        return statistics.fmean(values) if values else None
+
+
+class Comparison(Record):
+    """Everything that `mimlab compare` prints."""
+
+    submission: str
+    study: str
+    question: str
+    metrics: list[str]
+    """Columns, in the order of the study's probes."""
+    rows: list[Row]
+    baselines: list[Row]
+    best_trial: str | None
+    """The trial with the highest score of the first metric."""
+
+    @property
+    def pixels_win(self) -> list[str]:
+        """Metrics for which raw pixels beat every row."""
+        pixels = next((b for b in self.baselines if b.label == "raw-pixels"), None)
+        if pixels is None:
+            return []
+        return [key for key in self.metrics if _beats(pixels, self.rows, key)]
+
+
+def _beats(baseline: Row, rows: Sequence[Row], key: str) -> bool:
+    own, others = baseline.mean(key), [row.mean(key) for row in rows]
+    best = max((score for score in others if score is not None), default=None)
+    return own is not None and best is not None and own > best
+
+
+def compare(submission: SubmissionFolder) -> Comparison:
+    """The comparison of a submission as it stands; unfinished trials have what they have so far."""
+    record = submission.record()
+    trials = [(trial, trial.record()) for trial in submission.trials()]
+    groups: dict[str, list[tuple[TrialFolder, TrialRecord]]] = {}
+    for trial, trial_record in trials:
+        groups.setdefault(label_of(trial_record), []).append((trial, trial_record))
+    rows = [_row(label, members) for label, members in groups.items()]
+    metrics = list(dict.fromkeys(key for row in rows for key in row.scores))
+    return Comparison(
+        submission=record.id,
+        study=record.study,
+        question=record.question,
+        metrics=metrics,
+        rows=rows,
+        baselines=_baselines(submission),
+        best_trial=_best(rows, metrics),
+    )
+
+
+def label_of(record: TrialRecord) -> str:
+    """The masking's name, and the axes that neither name it nor give its ratio."""
+    others = {k: v for k, v in record.point.items() if k not in (ASKED, "masking.name")}
+    parts = [str(record.resolved["masking"]["name"])]
+    parts += [f"{path.removeprefix('masking.')}={value}" for path, value in others.items()]
+    ratio = record.resolved["masking"].get("ratio")
+    return " ".join([*parts, f"{ratio}"] if ratio is not None else parts)
+
+
+def _row(label: str, members: list[tuple[TrialFolder, TrialRecord]]) -> Row:
+    curves = [read_points(t.store, t.file("journal")) for t, _ in members]
+    ratio = members[0][1].resolved["masking"].get("ratio")
+    return Row(
+        label=label if ratio is None else label.removesuffix(f" {ratio}"),
+        trial_ids=[trial.id for trial, _ in members],
+        states=[trial.status().state for trial, _ in members],
+        ratio_asked=ratio,
+        ratio_realised=_mean([_last(curve, REALISED) for curve in curves]),
+        images_per_s=_mean([_median(curve, SPEED) for curve in curves]),
+        scores=_scores([latest(trial.probes()) for trial, _ in members]),
+    )
+
+
+def latest(records: Sequence[ProbeRecord]) -> dict[str, float]:
+    """The top-1 of each probe at its last step."""
+    found: dict[str, float] = {}
+    for record in sorted(records, key=lambda r: r.step):
+        found |= {key: v for key, v in record.metrics.items() if key.endswith("/top1")}
+    return found
+
+
+def _scores(trials: Sequence[dict[str, float]]) -> dict[str, list[float]]:
+    keys = dict.fromkeys(key for scores in trials for key in scores)
+    return {key: [scores[key] for scores in trials if key in scores] for key in keys}
+
+
+def _baselines(submission: SubmissionFolder) -> list[Row]:
+    names = submission.store.list(submission.file("baselines"))
+    found: dict[str, dict[str, list[float]]] = {}
+    for name in names:
+        record = submission.store.read_record(submission.file(f"baselines/{name}"), ProbeRecord)
+        assert record is not None
+        scores = found.setdefault(record.encoder_hash, {})
+        scores[f"probe/{record.probe}/top1"] = [
+            value for key, value in record.metrics.items() if key.endswith("/top1")
+        ]
+    return [
+        Row(
+            label=label,
+            trial_ids=[],
+            states=[],
+            ratio_asked=None,
+            ratio_realised=None,
+            images_per_s=None,
+            scores=scores,
+        )
+        for label, scores in found.items()
+    ]
+
+
+def _best(rows: Sequence[Row], metrics: Sequence[str]) -> str | None:
+    if not metrics:
+        return None
+    scored = [
+        (score, trial_id)
+        for row in rows
+        for score, trial_id in zip(row.scores.get(metrics[0], []), row.trial_ids, strict=False)
+    ]
+    return max(scored)[1] if scored else None
+
+
+def _last(curve: Sequence[JournalPoint], key: str) -> float | None:
+    return next((point.metrics[key] for point in reversed(curve) if key in point.metrics), None)
+
+
+def _median(curve: Sequence[JournalPoint], key: str) -> float | None:
+    values = [point.metrics[key] for point in curve if key in point.metrics]
+    return statistics.median(values) if values else None
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None

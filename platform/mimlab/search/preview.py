@@ -1,0 +1,80 @@
+"""What a study would run, without running it."""
+
+from __future__ import annotations
+
+import os
+
+from pydantic import BaseModel
+
+from mimlab.search.placement import Capacity, concurrent_trials
+from mimlab.search.submission import plan_study, storage_of
+from mimlab.spec.load import LoadedStudy
+from mimlab.spec.study import trial_spec
+from mimlab.storage.folders import TrialFolder
+from mimlab.storage.records import DONE
+from mimlab.train.build import build_masking
+from mimlab.train.schedule import total_steps
+from mimlab_objectives.backbones.vit import grid_of
+
+
+class PreviewTrial(BaseModel):
+    """One trial."""
+
+    id: str
+    point: dict[str, str | int | float | bool | None]
+    seed: int
+    hidden_patches: int
+    patches: int
+    steps: int
+    state: str
+    """`pending`, or what an identical trial in the storage has come to."""
+
+
+class Preview(BaseModel):
+    """A study's trials and what they need."""
+
+    study: str
+    data: str
+    images: int
+    trials: list[PreviewTrial]
+    to_run: int
+    concurrent: int
+
+
+def preview(loaded: LoadedStudy) -> Preview:
+    """Expand, check and look up what is done already. Raises UserError."""
+    planned = plan_study(loaded)
+    study, store = loaded.study, storage_of(loaded.study)
+    num_images = planned.data.split(study.data.splits.train).num_rows
+    trials = []
+    for record in planned.trials:
+        spec = trial_spec(record.resolved)
+        grid = grid_of(spec.backbone, spec.data.image_size)
+        trials.append(
+            PreviewTrial(
+                id=record.id,
+                point=record.point,
+                seed=record.seed,
+                hidden_patches=build_masking(spec, grid).num_hidden,
+                patches=grid[0] * grid[1],
+                steps=total_steps(spec.train.budget, num_images, spec.train.batch_size),
+                state=TrialFolder(store, record.id).status().state,
+            )
+        )
+    capacity = Capacity(cpus=len(os.sched_getaffinity(0)), gpus=_gpus(study.resources))
+    return Preview(
+        study=study.study,
+        data=str(planned.data.root),
+        images=num_images,
+        trials=trials,
+        to_run=sum(trial.state not in DONE for trial in trials),
+        concurrent=concurrent_trials(
+            study.resources, capacity, num_trials=len(trials), probes=bool(study.probes)
+        ),
+    )
+
+
+def _gpus(resources) -> float:
+    import torch
+
+    return float(torch.cuda.device_count()) if resources.gpus_per_worker else 0.0

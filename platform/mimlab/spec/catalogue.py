@@ -1,0 +1,53 @@
+"""What is registered, for people: names, parameters, papers."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+import mimlab_objectives
+from mimlab.spec.study import REGISTRIES
+
+PLURALS = {"objective": "objectives", "target": "targets", "masking": "maskings"}
+
+
+class Parameter(BaseModel):
+    """One parameter of a part."""
+
+    name: str
+    default: str
+    help: str
+
+
+class CataloguePart(BaseModel):
+    """One registered part."""
+
+    name: str
+    summary: str
+    parameters: list[Parameter]
+    paper: str
+    revision: int
+
+
+def catalogue() -> dict[str, list[CataloguePart]]:
+    """Every registered part, by plural kind and name."""
+    mimlab_objectives.discover()
+    return {
+        PLURALS[kind]: [
+            CataloguePart(
+                name=entry.name,
+                summary=entry.summary,
+                parameters=[
+                    Parameter(name=name, default=_default(field), help=field.description or "")
+                    for name, field in entry.params.model_fields.items()
+                ],
+                paper=entry.paper,
+                revision=entry.revision,
+            )
+            for entry in registry.entries()
+        ]
+        for kind, registry in REGISTRIES.items()
+    }
+
+
+def _default(field) -> str:
+    return "required" if field.is_required() else str(field.default)

@@ -1,0 +1,142 @@
+"""Parts that do not fit are refused before anything runs, and the user reads what would."""
+
+from typing import Any
+
+import pytest
+
+
+def refused(studies, word: str, **sections: Any) -> str:
+    """The message, which must stand at the line that holds `word`."""
+    text = studies.text(**sections)
+    message = studies.refusal(text)
+    assert message.startswith(f"{studies.line(text, word)}: ")
+    return message.partition(": ")[2]
+
+
+def test_an_image_must_be_a_multiple_of_its_patches(studies) -> None:
+    message = refused(studies, "image_size", data={"images": "digits", "image_size": 30})
+    assert message == ("data.image_size: 30 px is no multiple of the 4 px patch; 28 or 32 is")
+
+
+def test_a_backbone_that_timm_does_not_know(studies) -> None:
+    message = refused(studies, "vit_tny", backbone={"name": "vit_tny_patch16_224"})
+    assert message.startswith("backbone.name: timm knows no model 'vit_tny_patch16_224'; the")
+    assert "vit_tiny_patch16_224" in message
+
+
+def test_a_decoder_that_cannot_be_built(studies) -> None:
+    objective = {"name": "mae", "decoder_width": 16, "decoder_depth": 1, "decoder_heads": 3}
+    message = refused(studies, "decoder_heads", objective=objective)
+    assert message == "objective.decoder_heads: decoder_width 16 is not divisible by 3 heads"
+
+
+def test_a_block_that_is_larger_than_what_is_hidden(studies) -> None:
+    message = refused(studies, "min_area", masking={"name": "block", "ratio": 0.5, "min_area": 9})
+    assert message == (
+        "masking.min_area: min_area 9 exceeds the 8 patches that ratio 0.5 hides on a 4×4 grid: "
+        "lower min_area or raise ratio"
+    )
+
+
+def test_a_ratio_that_hides_everything(studies) -> None:
+    message = refused(studies, "ratio", masking={"name": "random", "ratio": 0.99})
+    assert message == (
+        "masking.ratio: ratio 0.99 hides all 16 patches: at most 0.9375 keeps one of them"
+    )
+
+
+def test_an_encoder_of_kept_patches_needs_equal_counts(studies) -> None:
+    masking = {"name": "block_unrepaired", "ratio": 0.5, "min_area": 1}
+    message = refused(studies, "block_unrepaired", masking=masking)
+    assert message == (
+        "masking.name: block_unrepaired hides a different number of patches in each image, but the "
+        "objective mae encodes only those that are kept, equally many in each image; take another "
+        "masking (block, coarse, grid, random) or another objective (simmim)"
+    )
+    assert studies.trials(studies.text(masking=masking, objective={"name": "simmim"}))
+
+
+@pytest.mark.parametrize(("accumulate", "workers"), [(3, 1), (1, 3), (3, 2)])
+def test_a_batch_must_divide_into_micro_batches(studies, accumulate: int, workers: int) -> None:
+    train = {"budget": {"epochs": 1}, "batch_size": 64, "accumulate": accumulate}
+    message = refused(studies, "batch_size", train=train, resources={"workers": workers})
+    parts = accumulate * workers
+    assert message == (
+        f"train.batch_size: 64 images do not divide into {parts} equal micro-batches (accumulate "
+        f"{accumulate} × workers {workers}); {64 // parts * parts} or {(64 // parts + 1) * parts} "
+        "would"
+    )
+
+
+@pytest.mark.parametrize(
+    ("stopping", "word", "sentence"),
+    [
+        (
+            {"metric": "probe/knn/top2"},
+            "metric",
+            "nothing measures probe/knn/top2 while a trial runs; there are train/loss, "
+            "probe/knn/top1",
+        ),
+        (
+            {"metric": "probe/linear/top1"},
+            "metric",
+            "probe/linear/top1 is measured only at the end; give its probe `every_epochs`",
+        ),
+        ({"metric": "train/loss"}, "metric", "a small loss is good; add `mode: min`"),
+        (
+            {"metric": "probe/knn/top1", "grace_epochs": 10},
+            "grace_epochs",
+            "10 is not below the budget of 10 epochs; nothing would ever stop",
+        ),
+    ],
+)
+def test_stopping_needs_a_metric_that_is_measured_in_time(
+    studies, stopping: dict, word: str, sentence: str
+) -> None:
+    probes = [{"name": "knn", "every_epochs": 5}, {"name": "linear", "at": "end"}]
+    sweep = {"stopping": {"name": "asha"} | stopping}
+    message = refused(studies, word, probes=probes, sweep=sweep)
+    assert message == f"sweep.stopping.{word}: {sentence}"
+
+
+def test_a_class_token_that_is_not_there(studies) -> None:
+    backbone = {
+        "name": "vit_base_patch16_siglip_224",
+        "patch_size": 4,
+        "embed_dim": 32,
+        "depth": 1,
+        "num_heads": 2,
+    }
+    probes = [{"name": "knn", "at": "end", "pool": "cls"}]
+    text = studies.text(backbone=backbone, probes=probes)
+    assert studies.refusal(text) == (
+        f"{studies.line(text, 'pool')}: probes.0.pool: vit_base_patch16_siglip_224 has no class "
+        "token; use `pool: mean`"
+    )
+
+
+def test_illegal_points_are_named_and_can_be_excluded(studies) -> None:
+    sweep: dict[str, Any] = {
+        "axes": {"masking.name": ["random", "block"], "masking.ratio": [0.25, 0.75]},
+        "when": [{"if": {"masking.name": "block"}, "axes": {"masking.min_area": [6]}}],
+        "seeds": [0, 1],
+    }
+    text = studies.text(sweep=sweep)
+    exclude = "{masking.name: block, masking.ratio: 0.25, masking.min_area: 6}"
+    assert studies.refusal(text) == (
+        f"{studies.line(text, '- 6')}: masking.min_area: min_area 6 exceeds the 4 patches that "
+        "ratio 0.25 hides on a 4×4 grid: lower min_area or raise ratio (at masking.name=block, "
+        f"masking.ratio=0.25, masking.min_area=6); or leave it out with `exclude: [{exclude}]`"
+    )
+    sweep["exclude"] = [{"masking.name": "block", "masking.ratio": 0.25}]
+    assert len(studies.trials(studies.text(sweep=sweep))) == 3 * 2
+
+
+def test_problems_of_several_points_and_sections_come_together(studies) -> None:
+    sweep = {"axes": {"data.image_size": [16, 17], "train.batch_size": [64, 65]}}
+    train = {"budget": {"epochs": 1}, "batch_size": 64, "accumulate": 2}
+    lines = studies.refusal(studies.text(train=train, sweep=sweep)).splitlines()
+    assert len(lines) == 2
+    assert "train.batch_size: 65 images do not divide into 2" in lines[0]
+    assert "data.image_size: 17 px is no multiple of the 4 px patch; 16 or 20 is" in lines[1]
+    assert "data.image_size=17, train.batch_size=64; data.image_size=17, train.batch" in lines[1]

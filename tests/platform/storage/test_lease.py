@@ -1,0 +1,98 @@
+"""One driver holds a submission; whoever was superseded finds out before it writes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from mimlab.errors import UserError
+from mimlab.storage import lease
+from mimlab.storage.folders import SubmissionFolder
+from mimlab.storage.records import LeaseRecord
+from mimlab.storage.store import Store
+
+
+@pytest.fixture
+def submission(tmp_path: Path) -> SubmissionFolder:
+    return SubmissionFolder(Store(tmp_path), "study-1")
+
+
+def held_by(submission: SubmissionFolder, **changes) -> LeaseRecord:
+    """A lease file as another driver would have left it."""
+    record = LeaseRecord(
+        fence=1, host="elsewhere", pid=1, process_started=0.0, counter=7
+    ).model_copy(update=changes)
+    submission.store.write_record(submission.file(f"lease/{record.fence:06d}.json"), record)
+    return record
+
+
+def test_a_second_driver_is_refused_and_told_who_holds_it(submission) -> None:
+    lease.acquire(submission)
+    with pytest.raises(UserError) as caught:
+        lease.acquire(submission)
+    message = str(caught.value)
+    assert f"process {psutil.Process().pid}" in message
+    assert "--new" in message
+
+
+def test_a_released_lease_is_taken_at_once_with_a_higher_number(submission) -> None:
+    first = lease.acquire(submission)
+    first.release()
+    second = lease.acquire(submission)
+    assert second.fence == first.fence + 1
+
+
+def test_the_lease_of_a_dead_process_on_this_machine_is_taken_at_once(submission) -> None:
+    import socket
+
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    started = psutil.Process(process.pid).create_time()
+    held_by(submission, host=socket.gethostname(), pid=process.pid, process_started=started)
+    with pytest.raises(UserError):
+        lease.acquire(submission)
+    process.kill()
+    process.wait()
+    assert lease.acquire(submission).fence == 2
+
+
+def test_a_reused_process_number_does_not_hold_a_lease(submission) -> None:
+    import os
+    import socket
+
+    held_by(submission, host=socket.gethostname(), pid=os.getpid(), process_started=1.0)
+    assert lease.acquire(submission).fence == 2
+
+
+def test_a_silent_holder_elsewhere_loses_the_lease_after_the_wait(submission) -> None:
+    held_by(submission)
+    assert lease.acquire(submission, expire_s=0.3).fence == 2
+
+
+def test_a_holder_whose_counter_moves_keeps_the_lease(submission) -> None:
+    import threading
+    import time
+
+    held_by(submission)
+
+    def renew() -> None:
+        time.sleep(0.2)
+        held_by(submission, counter=8)
+
+    thread = threading.Thread(target=renew)
+    thread.start()
+    with pytest.raises(UserError, match="elsewhere"):
+        lease.acquire(submission, expire_s=2.0)
+    thread.join()
+
+
+def test_a_superseded_holder_learns_it_before_it_writes(submission) -> None:
+    first = lease.acquire(submission)
+    first.renew()
+    held_by(submission, fence=2)
+    with pytest.raises(lease.LeaseLost, match="superseded"):
+        first.renew()
+    with pytest.raises(lease.LeaseLost):
+        lease.check_fence(submission.store, submission.id, first.fence)
