@@ -11,9 +11,10 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import pytest
+
 import mimlab
 import mimlab_objectives
-import pytest
 
 ROOT = Path(__file__).parents[1]
 SKIP = {".venv", ".git", "build", "dist"}

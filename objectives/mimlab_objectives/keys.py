@@ -1,8 +1,9 @@
 """Counter-based randomness: a hash of integers instead of a generator with state.
 
 A draw is a pure function of its key, so it is the same on any number of workers, on CPU and GPU,
-and after a resume. The hash is SplitMix64's finaliser (Steele, Lea and Flood, OOPSLA 2014; constants
-of David Stafford's variant 13, as in java.util.SplittableRandom), chained over the parts of a key.
+and after a resume. The hash is SplitMix64's finaliser (Steele, Lea and Flood, OOPSLA 2014; the
+constants of David Stafford's variant 13, as in java.util.SplittableRandom), chained over the parts
+of a key.
 The same lines run on NumPy arrays and on torch tensors: both wrap int64 products modulo 2⁶⁴.
 """
 
@@ -69,7 +70,9 @@ def bits(keys: Int[Tensor, " batch"], count: int, stream: int = 0) -> Int[Tensor
     return _shift(_counters(keys, positions), 1)
 
 
-def uniform(keys: Int[Tensor, " batch"], count: int, stream: int = 0) -> Float[Tensor, "batch count"]:
+def uniform(
+    keys: Int[Tensor, " batch"], count: int, stream: int = 0
+) -> Float[Tensor, "batch count"]:
     """float32 in [0, 1) with 24 random bits: `count` draws for each key."""
     return (bits(keys, count, stream) >> 39).float() * 2.0**-24
 

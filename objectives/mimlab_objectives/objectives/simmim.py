@@ -47,7 +47,7 @@ class SimMim(Objective):
 
     mode: ClassVar[EncoderMode] = "full"
 
-    def __init__(self, params: SimMimParams, backbone: VitBackbone, target: Target) -> None:  # noqa: ARG002
+    def __init__(self, params: SimMimParams, backbone: VitBackbone, target: Target) -> None:
         super().__init__(params, backbone, target)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, backbone.dim))
         backbone.apply(_init_matrix)

@@ -108,6 +108,8 @@ def _show(inspection: Inspection, as_json: bool) -> None:
 def _facts(found: Inspection) -> Table:
     width, height = found.width, found.height
     table = Table(show_header=False, box=None)
+    table.add_column()
+    table.add_column(overflow="fold")  # a fingerprint is of no use in part
     table.add_row("data set", found.root)
     checked = " (verified)" if found.verified else ""
     table.add_row("fingerprint", found.fingerprint + checked)

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from mimlab.cli.options import RUNS, Json, Overrides, Preset, Storage, StudyFile
+from mimlab.search import ray_settings
 
 if TYPE_CHECKING:
     from mimlab.search.driver import Driver
@@ -40,6 +41,7 @@ def run(
 
     Finished trials are not repeated. Example: mimlab run sweeps/quickstart.yaml
     """
+    ray_settings.apply()
     from mimlab.search import submission as submissions  # torch and Ray take seconds to import
     from mimlab.spec.load import load_study
 
@@ -65,6 +67,7 @@ def resume(
 
     Example: mimlab resume quickstart-20260115-101500
     """
+    ray_settings.apply()
     from mimlab.search.submission import reopen  # torch and Ray take seconds to import
     from mimlab.storage.store import Store
 

@@ -167,5 +167,6 @@ def _buffers(images: pa.Array) -> list[memoryview]:
     """The bytes of each element of a large_binary array, without copies."""
     _, offsets, data = images.buffers()
     bounds = np.frombuffer(offsets, np.int64)[images.offset : images.offset + len(images) + 1]
-    view, bounds = memoryview(data), bounds.tolist()
+    # Arrow calls its bytes signed, decoders only take unsigned ones.
+    view, bounds = memoryview(data).cast("B"), bounds.tolist()
     return [view[start:stop] for start, stop in itertools.pairwise(bounds)]

@@ -12,6 +12,7 @@ Kept free of torch, because the processes that only read import it.
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -98,7 +99,14 @@ def dataset_of(works: Sequence[Work], resources: ReadResources) -> ray.data.Data
     context.execution_options.verbose_progress = False
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    _quiet()
     return dataset
+
+
+def _quiet() -> None:
+    """Let Ray Data warn, but not tell of each data set that it begins and ends without a bar."""
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
 
 
 def cut_bounds(batch_size: int, world: int) -> list[int]:

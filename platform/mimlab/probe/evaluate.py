@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -87,35 +86,29 @@ def evaluate(probe: AnyProbe, features: Features, *, num_classes: int) -> dict[s
     )
 
 
-def records_of(
-    probes: Sequence[AnyProbe],
-    features: dict[str, Features],
+def record_of(
+    probe: AnyProbe,
+    features: Features,
     source: ProbeData,
     *,
     step: int,
     epoch: float,
     encoder_hash: str,
-    prefix: str = "probe",
-) -> list[ProbeRecord]:
-    """One record for each probe, from the features of its pooling."""
-    records = []
-    for probe in probes:
-        started = time.perf_counter()
-        found = features[probe.pool]
-        scores = evaluate(probe, found, num_classes=len(source.data.classes))
-        records.append(
-            ProbeRecord(
-                probe=probe.name,
-                protocol=PROTOCOLS[probe.name],
-                step=step,
-                epoch=epoch,
-                metrics={f"{prefix}/{probe.name}/{key}": value for key, value in scores.items()},
-                encoder_hash=encoder_hash,
-                data_fingerprint=source.data.fingerprint,
-                num_fit=len(found.fit),
-                num_test=len(found.test),
-                seconds=time.perf_counter() - started,
-                time_ms=time.time_ns() // 1_000_000,
-            )
-        )
-    return records
+    prefix: str,
+) -> ProbeRecord:
+    """The record of one probe; `prefix` begins its metric keys."""
+    started = time.perf_counter()
+    scores = evaluate(probe, features, num_classes=len(source.data.classes))
+    return ProbeRecord(
+        probe=probe.name,
+        protocol=PROTOCOLS[probe.name],
+        step=step,
+        epoch=epoch,
+        metrics={f"{prefix}/{probe.name}/{key}": value for key, value in scores.items()},
+        encoder_hash=encoder_hash,
+        data_fingerprint=source.data.fingerprint,
+        num_fit=len(features.fit),
+        num_test=len(features.test),
+        seconds=time.perf_counter() - started,
+        time_ms=time.time_ns() // 1_000_000,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ from timm.models import VisionTransformer
 
 from mimlab.data.manifest import DataSet
 from mimlab.probe.due import AnyProbe
-from mimlab.probe.evaluate import ProbeData, features_of, records_of
+from mimlab.probe.evaluate import ProbeData, features_of, record_of
 from mimlab.probe.features import Encode, encoder_of, raw_pixels
 from mimlab.spec.study import TrialSpec, trial_spec
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
@@ -17,7 +18,6 @@ from mimlab.storage.records import ProbeRecord
 from mimlab.storage.store import Store
 from mimlab.train.build import build_objective
 from mimlab.train.export import load_encoder, read_card
-from mimlab_objectives.backbones.vit import VitBackbone
 
 RANDOM_INIT = "random-init"
 RAW_PIXELS = "raw-pixels"
@@ -25,6 +25,19 @@ RAW_PIXELS = "raw-pixels"
 
 def probe_file(name: str, step: int) -> str:
     return f"probes/{name}-{step:09d}.json"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is probed, and under what name."""
+
+    model: VisionTransformer | None
+    """None: the raw pixels."""
+    encoder_hash: str
+    step: int = 0
+    epoch: float = 0.0
+    prefix: str = "probe"
+    """Of the metric keys."""
 
 
 def probe_export(
@@ -39,19 +52,9 @@ def probe_export(
     card = read_card(trial, step)
     if card is None:
         raise ValueError(f"trial {trial_id} has no complete export of step {step}")
-    model = load_encoder(trial, card)
+    subject = Subject(load_encoder(trial, card), card.weights_sha256, step, card.epoch)
     probes = [probe for probe in spec.probes if probe.name in names]
-    records = _run(
-        spec,
-        probes,
-        model,
-        data,
-        threads=threads,
-        step=step,
-        epoch=card.epoch,
-        encoder_hash=card.weights_sha256,
-    )
-    for record in records:
+    for record in _probe(spec, probes, subject, Path(data), threads):
         trial.store.write_record(trial.file(probe_file(record.probe, step)), record)
 
 
@@ -64,62 +67,45 @@ def probe_baselines(
     """
     submission = SubmissionFolder(Store(storage), submission_id)
     spec = trial_spec(TrialFolder(submission.store, trial_id).record().resolved)
-    backbone = build_objective(spec).backbone
-    assert isinstance(backbone, VitBackbone)
-    for name, model in ((RANDOM_INIT, backbone.vit.eval()), (RAW_PIXELS, None)):
-        records = _run(
-            spec,
-            list(spec.probes),
-            model,
-            data,
-            threads=threads,
-            step=0,
-            epoch=0.0,
-            encoder_hash=name,
-            prefix=f"baseline/{name}",
-        )
-        for record in records:
+    untrained = build_objective(spec).backbone.vit.eval()
+    for name, model in ((RANDOM_INIT, untrained), (RAW_PIXELS, None)):
+        subject = Subject(model, name, prefix=f"baseline/{name}")
+        for record in _probe(spec, list(spec.probes), subject, Path(data), threads):
             path = submission.file(f"baselines/{name}-{record.probe}.json")
             submission.store.write_record(path, record)
 
 
-def _run(
-    spec: TrialSpec,
-    probes: list[AnyProbe],
-    model: VisionTransformer | None,
-    data: str,
-    *,
-    threads: int,
-    step: int,
-    epoch: float,
-    encoder_hash: str,
-    prefix: str = "probe",
+def _probe(
+    spec: TrialSpec, probes: list[AnyProbe], subject: Subject, data: Path, threads: int
 ) -> list[ProbeRecord]:
     """Probes that read the same images share one pass over them."""
     torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    splits = spec.data.splits
     source = ProbeData(
-        DataSet.open(Path(data)),
-        spec.data.splits.probe_fit,
-        spec.data.splits.probe_test,
-        spec.data.image_size,
+        DataSet.open(data), splits.probe_fit, splits.probe_test, spec.data.image_size
     )
     records = []
     for max_fit in dict.fromkeys(probe.max_fit for probe in probes):
         group = [probe for probe in probes if probe.max_fit == max_fit]
-        encodes: dict[str, Encode] = {}
-        for probe in group:
-            encodes[probe.pool] = (
-                raw_pixels() if model is None else encoder_of(model.to(device), probe.pool)
-            )
+        encodes = {probe.pool: _encode(subject, probe, device) for probe in group}
         features = features_of(source, encodes, max_fit=max_fit, device=device, threads=threads)
-        records += records_of(
-            group,
-            features,
-            source,
-            step=step,
-            epoch=epoch,
-            encoder_hash=encoder_hash,
-            prefix=prefix,
-        )
+        records += [
+            record_of(
+                probe,
+                features[probe.pool],
+                source,
+                step=subject.step,
+                epoch=subject.epoch,
+                encoder_hash=subject.encoder_hash,
+                prefix=subject.prefix,
+            )
+            for probe in group
+        ]
     return records
+
+
+def _encode(subject: Subject, probe: AnyProbe, device: torch.device) -> Encode:
+    if subject.model is None:
+        return raw_pixels()
+    return encoder_of(subject.model.to(device), probe.pool)

@@ -12,26 +12,8 @@ from pathlib import Path
 import ray
 from ray.data import DataContext
 
+from mimlab.search import ray_settings
 from mimlab.search.placement import Capacity
-
-RAY_ENVIRONMENT = {
-    # A report, and so a stop or a restart, waits for the controller's next look.
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
-    # The second version re-reads every footer at each epoch.
-    "RAY_DATA_USE_DATASOURCE_V2": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_AUTH_MODE": "disabled",
-    "RAY_DEDUP_LOGS": "1",
-    # The driver handles Ctrl-C: it asks the trials to save.
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    # Results live in the storage folder; Ray's own copies are not kept up to date.
-    "TUNE_GLOBAL_CHECKPOINT_S": "600",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-}
-"""Settings of every process of the cluster, unless the user's environment says otherwise."""
 
 QUIET_LOGGERS = ("ray", "ray.tune", "ray.train", "ray.data", "alembic", "mlflow")
 
@@ -50,8 +32,7 @@ def local_cluster(log_folder: Path) -> Iterator[Cluster]:
     Its processes die with this one, also when it is killed. Ray's own output goes to its log files,
     which `log_folder`/ray-logs points to.
     """
-    for name, value in RAY_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    ray_settings.apply()
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     ray.init(
@@ -62,7 +43,7 @@ def local_cluster(log_folder: Path) -> Iterator[Cluster]:
         dashboard_host="127.0.0.1",
         log_to_driver=False,
         logging_level=logging.ERROR,
-        runtime_env={"env_vars": {k: os.environ[k] for k in RAY_ENVIRONMENT}},
+        runtime_env={"env_vars": {k: os.environ[k] for k in ray_settings.SETTINGS}},
     )
     try:
         DataContext.get_current().enable_progress_bars = False

@@ -34,6 +34,8 @@ def open_submission(
     run_id = run.info.run_id
     if tags.OPENED not in run.data.tags:
         client.log_dict(run_id, submission.environment, "environment.json")
+        if diff := submission.environment.get("git.diff"):
+            client.log_text(run_id, diff, "git.diff")
         if store.exists(folder.file("study.yaml")):
             study = store.read(folder.file("study.yaml")).decode()
             client.log_text(run_id, study, "study.yaml")
@@ -52,7 +54,7 @@ def _first_tags(submission: SubmissionRecord) -> dict[str, str]:
         "mimlab.version": mimlab.__version__,
         "mlflow.user": submission.user,
         "mlflow.source.name": submission.study_file,
-        "mlflow.source.git.commit": submission.environment.get("git_commit", ""),
+        "mlflow.source.git.commit": submission.environment.get("git.commit", ""),
     }
     return {key: value[: labels.MAX_TAG] for key, value in values.items() if value}
 

@@ -26,7 +26,7 @@ class Reporter:
         self._trial = trial
         self._status = status
         self.journal = Journal(trial, timing_keys=TIMING_KEYS)
-        self.stop: StopRequest | None = None
+        self.stop: StopRequest | None = stop_request(trial)
         self._lock = threading.Lock()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)

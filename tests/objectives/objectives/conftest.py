@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -34,15 +34,6 @@ def build_simmim(norm: str = "none", seed: int = 0) -> Objective:
     torch.manual_seed(seed)
     target = PixelTarget(PixelParams.model_validate({"norm": norm}), 4)
     return SimMim(SimMimParams(), VitBackbone(BACKBONE, 32), target).eval()
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny products gain nothing from threads, which wait for each other on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(params=[build_mae, build_simmim], ids=["mae", "simmim"])

@@ -41,6 +41,7 @@ def test_a_class_name_that_is_gone_is_noticed(digits: Path) -> None:
 def test_the_table_shows_splits_and_classes(digits: Path) -> None:
     result = CliRunner().invoke(app, ["inspect", str(digits), "--verify"])
     assert result.exit_code == 0, result.output
+    assert inspect(digits).fingerprint in "".join(result.output.split())
     for shown in ("1,797", "train", "test", "(verified)", "row groups", "rejected"):
         assert shown in result.output
 

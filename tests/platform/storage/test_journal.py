@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from mimlab.storage.folders import TrialFolder
 from mimlab.storage.journal import Journal, read_points
 from mimlab.storage.store import Store

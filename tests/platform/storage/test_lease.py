@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from mimlab.errors import UserError
 from mimlab.storage import lease
 from mimlab.storage.folders import SubmissionFolder

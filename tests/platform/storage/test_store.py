@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from mimlab.errors import UserError
 from mimlab.storage.records import StatusRecord
 from mimlab.storage.store import Store

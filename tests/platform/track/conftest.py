@@ -39,6 +39,13 @@ from mlflow import MlflowClient  # noqa: E402  (imports it once, as a driver doe
 POINT_MS = 1_700_000_000_000
 
 
+def wait_until(met: Callable[[], bool], otherwise: str) -> None:
+    deadline = time.monotonic() + 60
+    while not met():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(0.1)
+
+
 class Server:
     """`mlflow server` on a loopback port, which can go away and come back."""
 
@@ -64,16 +71,22 @@ class Server:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        deadline = time.monotonic() + 60
-        while not self._answers():
-            assert time.monotonic() < deadline, "mlflow server did not start"
-            time.sleep(0.1)
+        wait_until(self._answers, "mlflow server did not start")
 
     def stop(self) -> None:
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
+            # Its own workers die a little later, and hold the port until then.
+            wait_until(self._is_free, "the port is still taken")
+
+    def _is_free(self) -> bool:
+        try:
+            socket.create_server(("127.0.0.1", self.port)).close()
+        except OSError:
+            return False
+        return True
 
     def _answers(self) -> bool:
         try:
@@ -107,7 +120,7 @@ class Lab:
             host="lab",
             code_fingerprint="c0de",
             tracking_uri=self.uri,
-            environment={"git_commit": "1234abcd", "python": "3.11.7"},
+            environment={"git.commit": "1234abcd", "git.diff": "+loss = 0\n", "python": "3.11.7"},
         )
         folder = SubmissionFolder(self.store, record.id)
         self.store.write_record(folder.file("submission.json"), record)

@@ -48,6 +48,7 @@ def test_a_child_has_its_identity_as_parameters_and_its_files(lab) -> None:
     parent = Path(lab.run(SubmissionFolder(lab.store, f"{lab.study}-first")).info.artifact_uri)
     assert (parent / "study.yaml").read_text() == "study: ratio\n"
     assert '"python": "3.11.7"' in (parent / "environment.json").read_text()
+    assert (parent / "git.diff").read_text() == "+loss = 0\n"
 
 
 def test_more_parameters_than_one_request_takes(lab) -> None:
