@@ -29,6 +29,8 @@ class Cluster:
 def local_cluster(log_folder: Path) -> Iterator[Cluster]:
     """A Ray on this machine for the duration of the context.
 
+    It has one logical CPU more than there are cores: reading and probing mostly wait, and share the
+    cores with training instead of keeping one for themselves.
     Its processes die with this one, also when it is killed. Ray's own output goes to its log files,
     which `log_folder`/ray-logs points to.
     """
@@ -37,7 +39,7 @@ def local_cluster(log_folder: Path) -> Iterator[Cluster]:
         logging.getLogger(name).setLevel(logging.ERROR)
     ray.init(
         address="local",
-        num_cpus=_usable_cpus(),
+        num_cpus=usable_cpus() + 1,
         # Train frees the resources of a trial whose process died through the dashboard's API.
         include_dashboard=True,
         dashboard_host="127.0.0.1",
@@ -54,7 +56,8 @@ def local_cluster(log_folder: Path) -> Iterator[Cluster]:
         ray.shutdown()
 
 
-def _usable_cpus() -> int:
+def usable_cpus() -> int:
+    """Cores of this machine that this process may use."""
     return len(os.sched_getaffinity(0))
 
 

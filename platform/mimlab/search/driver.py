@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import ray
 import ray.tune
 from ray.exceptions import RayError
+from ray.tune.progress_reporter import TrialProgressCallback
 
 from mimlab.probe.task import probe_baselines
 from mimlab.search.cluster import Cluster, local_cluster
@@ -29,6 +30,13 @@ MAX_TRIAL_DEATHS = 3
 """Times that a trial whose process died is started again."""
 RESTARTED: frozenset[TrialState] = frozenset({"failed", "diverged"})
 """States that go on only when asked to."""
+
+
+class Silence(TrialProgressCallback):
+    """Takes the place of the callback by which Tune prints each trial's result."""
+
+    def _print(self, msg: str) -> None:
+        pass
 
 
 @dataclass(frozen=True)
@@ -158,6 +166,7 @@ class Driver:
                 name=f"tune-{fence:06d}",
                 storage_path=str(self.submission.store.local("ray") / self.submission.id),
                 verbose=0,
+                callbacks=[Silence()],
                 failure_config=ray.tune.FailureConfig(max_failures=MAX_TRIAL_DEATHS),
             ),
         ).fit()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from pydantic import BaseModel
 
+from mimlab.search.cluster import usable_cpus
 from mimlab.search.placement import Capacity, concurrent_trials
 from mimlab.search.submission import plan_study, storage_of
 from mimlab.spec.load import LoadedStudy
@@ -61,7 +60,7 @@ def preview(loaded: LoadedStudy) -> Preview:
                 state=TrialFolder(store, record.id).status().state,
             )
         )
-    capacity = Capacity(cpus=len(os.sched_getaffinity(0)), gpus=_gpus(study.resources))
+    capacity = Capacity(cpus=usable_cpus() + 1.0, gpus=_gpus(study.resources))
     return Preview(
         study=study.study,
         data=str(planned.data.root),

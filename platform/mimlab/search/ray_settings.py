@@ -13,6 +13,7 @@ SETTINGS = {
     # The second version re-reads every footer at each epoch.
     "RAY_DATA_USE_DATASOURCE_V2": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # The newer output prints a box even when it is told to be silent.
     "RAY_AIR_NEW_OUTPUT": "0",
     # The driver handles Ctrl-C: it asks the trials to save.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+import mimlab
+import mimlab_objectives as science
 from mimlab.data.read_plan import ReadPlan
 from mimlab.data.segments import MAX_ROWS, MAX_TASKS, Place, open_segment, segments
 from mimlab.data.source import OrderError, ReadResources, cut_bounds, unpack
@@ -62,6 +68,13 @@ def test_a_long_plan_is_opened_in_bounded_segments(batch):
         assert len(segment) <= MAX_TASKS
         assert steps < MAX_ROWS / batch + plan.window_batches
     assert len(found) > 5
+
+
+def test_processes_that_only_read_do_without_torch():
+    code = "import sys, mimlab.data.source; sys.exit('torch' in sys.modules)"
+    roots = os.pathsep.join(str(Path(package.__path__[0]).parent) for package in (mimlab, science))
+    environment = {**os.environ, "PYTHONPATH": roots}
+    assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
 
 
 def test_ranks_without_a_way_to_share_are_refused(split_of, pictures):

@@ -1,0 +1,57 @@
+"""No trial starts that something it needs could be missing for."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mimlab.errors import UserError
+from mimlab.search.placement import Capacity, concurrent_trials, cpus_of_trial
+from mimlab.spec.study import Resources
+
+
+def test_a_laptop_of_two_cores_runs_one_trial_with_one_worker() -> None:
+    found = concurrent_trials(Resources(), Capacity(2.0, 0.0), num_trials=4, probes=True)
+    assert found == 1
+
+
+def test_a_study_that_asks_for_fewer_at_once_gets_fewer() -> None:
+    resources = Resources(concurrent_trials=3)
+    found = concurrent_trials(resources, Capacity(64.0, 0.0), num_trials=10, probes=True)
+    assert found == 3
+
+
+def test_too_small_a_cluster_is_refused_with_what_would_fit() -> None:
+    with pytest.raises(UserError) as caught:
+        concurrent_trials(
+            Resources(cpus_per_worker=2), Capacity(2.0, 0.0), num_trials=1, probes=True
+        )
+    message = str(caught.value)
+    assert "this cluster has 2" in message
+    assert "set resources.cpus_per_worker to at most 1" in message
+
+
+def test_missing_gpus_are_refused_by_their_number() -> None:
+    resources = Resources(workers=4, gpus_per_worker=1)
+    with pytest.raises(UserError, match="needs 4 GPUs .* has 1"):
+        concurrent_trials(resources, Capacity(64.0, 1.0), num_trials=1, probes=False)
+
+
+@given(
+    workers=st.integers(1, 8),
+    cpus=st.floats(0.1, 4.0),
+    capacity=st.floats(1.0, 128.0),
+    num_trials=st.integers(1, 50),
+    probes=st.booleans(),
+)
+def test_what_runs_at_once_fits(workers, cpus, capacity, num_trials, probes) -> None:
+    resources = Resources(workers=workers, cpus_per_worker=cpus)
+    try:
+        found = concurrent_trials(
+            resources, Capacity(capacity, 0.0), num_trials=num_trials, probes=probes
+        )
+    except UserError:
+        assert cpus_of_trial(resources, probes=probes) > capacity - 1e-3
+    else:
+        assert 1 <= found <= num_trials
+        assert found * cpus_of_trial(resources, probes=probes) <= capacity + 1e-3
