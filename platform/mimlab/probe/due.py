@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from mimlab.probe.config import KnnProbe, LinearProbe
+from mimlab.storage.records import ProbeRecord
 from mimlab.train.schedule import steps_every
 
 AnyProbe = KnnProbe | LinearProbe
+
+
+def settings_of(probe: AnyProbe) -> dict[str, Any]:
+    """The parameters that a probe's result depends on, in JSON form."""
+    return probe.model_dump(mode="json", exclude={"name", "every_epochs", "at"})
+
+
+def unanswered(
+    due: dict[int, list[AnyProbe]], records: Sequence[ProbeRecord]
+) -> dict[int, list[AnyProbe]]:
+    """What of `due` has no record with the same settings yet."""
+    answered = [(record.step, record.probe, record.settings) for record in records]
+    missing = {
+        step: [p for p in probes if (step, p.name, settings_of(p)) not in answered]
+        for step, probes in due.items()
+    }
+    return {step: probes for step, probes in missing.items() if probes}
 
 
 def due_steps(

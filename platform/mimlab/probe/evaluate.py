@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mimlab.data.manifest import DataSet
 from mimlab.probe.config import KnnProbe
-from mimlab.probe.due import AnyProbe
+from mimlab.probe.due import AnyProbe, settings_of
 from mimlab.probe.features import Encode, extract
 from mimlab.storage.records import ProbeRecord
 from mimlab_objectives.probes import knn, linear
@@ -102,6 +102,7 @@ def record_of(
     return ProbeRecord(
         probe=probe.name,
         protocol=PROTOCOLS[probe.name],
+        settings=settings_of(probe),
         step=step,
         epoch=epoch,
         metrics={f"{prefix}/{probe.name}/{key}": value for key, value in scores.items()},

@@ -8,7 +8,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from mimlab.probe.due import AnyProbe
+from mimlab.probe.due import AnyProbe, settings_of, unanswered
 from mimlab.probe.evaluate import PROTOCOLS
 from mimlab.probe.task import probe_export, probe_file
 from mimlab.storage.folders import TrialFolder
@@ -46,12 +46,15 @@ class ProbeScheduler:
 
     def poll(self) -> list[ProbeRecord]:
         """Start what is due, and return the results that appeared since the last call."""
-        recorded = {(record.step, record.probe): record for record in self._trial.probes()}
+        records = self._trial.probes()
+        missing = unanswered(self._due, records)
         for step in self._trial.steps("exports"):
-            missing = [p.name for p in self._due.get(step, []) if (step, p.name) not in recorded]
-            if missing and step not in self._running and read_card(self._trial, step):
-                self._running[step] = self._launch(step, missing)
+            waits = step in missing and step not in self._running
+            if waits and read_card(self._trial, step):
+                names = [probe.name for probe in missing[step]]
+                self._running[step] = self._launch(step, names)
         self._collect()
+        recorded = {(record.step, record.probe): record for record in records}
         fresh = [record for key, record in recorded.items() if key not in self._reported]
         self._reported |= set(recorded)
         return fresh
@@ -80,22 +83,21 @@ class ProbeScheduler:
     def _give_up(self, step: int, error: RayError) -> None:
         reason = str(getattr(error, "cause", None) or error).strip().splitlines()[-1]
         TrialLog(self._trial).write("probe failed", {"step": step, "reason": reason})
-        recorded = {record.probe for record in self._trial.probes() if record.step == step}
-        for probe in self._due[step]:
-            if probe.name not in recorded:
-                record = ProbeRecord(
-                    probe=probe.name,
-                    protocol=PROTOCOLS[probe.name],
-                    step=step,
-                    epoch=0.0,
-                    metrics={},
-                    encoder_hash="",
-                    data_fingerprint="",
-                    num_fit=0,
-                    num_test=0,
-                    seconds=0.0,
-                    time_ms=time.time_ns() // 1_000_000,
-                    error=reason,
-                )
-                path = self._trial.file(probe_file(probe.name, step))
-                self._trial.store.write_record(path, record)
+        for probe in unanswered(self._due, self._trial.probes()).get(step, []):
+            record = ProbeRecord(
+                probe=probe.name,
+                protocol=PROTOCOLS[probe.name],
+                settings=settings_of(probe),
+                step=step,
+                epoch=0.0,
+                metrics={},
+                encoder_hash="",
+                data_fingerprint="",
+                num_fit=0,
+                num_test=0,
+                seconds=0.0,
+                time_ms=time.time_ns() // 1_000_000,
+                error=reason,
+            )
+            path = self._trial.file(probe_file(probe.name, step))
+            self._trial.store.write_record(path, record)

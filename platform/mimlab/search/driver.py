@@ -12,12 +12,14 @@ import ray.tune
 from ray.exceptions import RayError
 from ray.tune.progress_reporter import TrialProgressCallback
 
+from mimlab.probe.due import AnyProbe, unanswered
 from mimlab.probe.task import probe_baselines
 from mimlab.search.cluster import Cluster, local_cluster
 from mimlab.search.placement import PROBE_CPUS, TRIAL_CPUS, concurrent_trials
 from mimlab.search.stopping import scheduler_of
 from mimlab.search.submission import PlannedStudy
-from mimlab.search.trial import TrialConfig, run_trial
+from mimlab.search.trial import TrialConfig, due_of, run_trial
+from mimlab.spec.study import trial_spec
 from mimlab.storage import control, lease
 from mimlab.storage.control import StopRequest
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
@@ -62,8 +64,20 @@ class Driver:
 
     def open_trials(self) -> list[TrialFolder]:
         """Trials that this run is going to start or continue."""
-        skipped = DONE if self._options.retry_failed else DONE | RESTARTED
-        return [t for t in self.submission.trials() if t.status().state not in skipped]
+        return [trial for trial in self.submission.trials() if self._is_open(trial)]
+
+    def _is_open(self, trial: TrialFolder) -> bool:
+        state = trial.status().state
+        if state in RESTARTED:
+            return self._options.retry_failed
+        return state not in DONE or bool(self._unanswered(trial))
+
+    def _unanswered(self, trial: TrialFolder) -> dict[int, list[AnyProbe]]:
+        """Probes of a trial's exports that are due and have no record, e.g. since they changed."""
+        due = due_of(trial_spec(trial.record().resolved), self.planned.data)
+        exports = set(trial.steps("exports"))
+        missing = unanswered(due, trial.probes())
+        return {step: probes for step, probes in missing.items() if step in exports}
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Callable[[], None]]:
@@ -75,6 +89,8 @@ class Driver:
         """
         with self._lease() as held, self._tracking():
             trials = self.open_trials()
+            for trial in trials:
+                lease.claim(trial, self.submission)
             if not trials:
                 yield lambda: None
                 return

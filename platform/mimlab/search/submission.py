@@ -124,10 +124,16 @@ def create(store: Store, planned: PlannedStudy, file: LoadedStudy) -> Submission
 
 
 def write_trials(store: Store, trials: Sequence[TrialRecord]) -> None:
-    """Write the records of trials that are new; an existing trial keeps its own."""
+    """Write the records of trials; an existing one keeps its history.
+
+    What is not part of a trial's identity, such as its probes, is from now on as this study says.
+    """
     for record in trials:
-        trial = TrialFolder(store, record.id)
-        store.create(trial.file("trial.json"), record.to_bytes())
+        path = TrialFolder(store, record.id).file("trial.json")
+        existing = store.read_record(path, TrialRecord)
+        if existing is not None:
+            record = existing.model_copy(update={"resolved": record.resolved})
+        store.write_record(path, record)
 
 
 def _new_id(store: Store, study: str) -> str:

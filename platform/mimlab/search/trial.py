@@ -63,7 +63,7 @@ def run_trial(config: dict) -> None:
 
 def _run(told: TrialConfig, trial: TrialFolder) -> None:
     spec = trial_spec(trial.record().resolved)
-    due = _due(spec, told.data)
+    due = due_of(spec, DataSet.open(told.data))
     probes = ProbeScheduler(trial, due, data=str(told.data), cpus=PROBE_CPUS, gpus=0.0)
     with ThreadPoolExecutor(1, thread_name_prefix="fit") as executor:
         training = executor.submit(_fit, told, trial)
@@ -76,8 +76,9 @@ def _in_a_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
 
 
-def _due(spec: TrialSpec, data: Path) -> dict[int, list[AnyProbe]]:
-    num_images = DataSet.open(data).split(spec.data.splits.train).num_rows
+def due_of(spec: TrialSpec, data: DataSet) -> dict[int, list[AnyProbe]]:
+    """Steps done → the probes due there."""
+    num_images = data.split(spec.data.splits.train).num_rows
     batch_size = spec.train.batch_size
     return due_steps(
         spec.probes,

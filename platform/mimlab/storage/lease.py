@@ -13,14 +13,16 @@ import time
 import psutil
 
 from mimlab.errors import UserError
-from mimlab.storage.folders import SubmissionFolder
-from mimlab.storage.records import LeaseRecord
+from mimlab.storage.folders import SubmissionFolder, TrialFolder
+from mimlab.storage.records import LeaseRecord, OwnerRecord, TrialState
 from mimlab.storage.store import Store
 
 RENEW_S = 2.0
 """How often a holder renews."""
 EXPIRE_S = 15.0
 """How long a counter must stand still before a holder on another machine counts as dead."""
+
+UNDER_WAY: frozenset[TrialState] = frozenset({"pending", "running", "probing"})
 
 
 class LeaseLost(Exception):
@@ -81,6 +83,24 @@ def acquire(submission: SubmissionFolder, *, expire_s: float = EXPIRE_S) -> Leas
             "wait for it to end, or start another with --new"
         )
     return Lease(submission, record)
+
+
+def claim(trial: TrialFolder, submission: SubmissionFolder) -> None:
+    """Make a trial this submission's to run: equal trials of several submissions are one trial.
+
+    Raises UserError if another submission that is being run has it and has not ended it.
+    """
+    path = trial.file("owner.json")
+    owner = trial.store.read_record(path, OwnerRecord)
+    if owner is not None and owner.submission != submission.id:
+        other = SubmissionFolder(trial.store, owner.submission)
+        held = current(trial.store, owner.submission)
+        if trial.status().state in UNDER_WAY and held and _alive(other, held, EXPIRE_S):
+            raise UserError(
+                f"trial {trial.id} is part of submission {owner.submission} too, which process "
+                f"{held.pid} on {held.host} is running; wait for it, its result is then reused"
+            )
+    trial.store.write_record(path, OwnerRecord(submission=submission.id))
 
 
 def check_fence(store: Store, submission_id: str, fence: int) -> None:

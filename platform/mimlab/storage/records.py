@@ -10,6 +10,7 @@
 <storage>/trials/<trial id>/
     trial.json          TrialRecord
     status.json         StatusRecord
+    owner.json          OwnerRecord
     journal/000000001.jsonl     JournalPoint per line; named by the first line's `seq`
     checkpoints/step_000000100/ checkpoint, committed by its manifest.json
     exports/step_000000100/     encoder.safetensors + encoder.json, committed by encoder.json
@@ -21,7 +22,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -124,6 +125,8 @@ class ProbeRecord(Record):
     """`knn`, `linear`."""
     protocol: str
     """Name and version, e.g. `knn/1`."""
+    settings: dict[str, Any]
+    """The probe's parameters: a record answers for these only."""
     step: int
     epoch: float
     metrics: dict[str, float]
@@ -160,6 +163,12 @@ class MlflowLink(Record):
     tracking_uri: str
     experiment_id: str
     run_id: str
+
+
+class OwnerRecord(Record):
+    """Which submission runs a trial, of all those that it is part of."""
+
+    submission: str
 
 
 class LeaseRecord(Record):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from mimlab.probe.config import KnnProbe, LinearProbe
-from mimlab.probe.due import due_steps
+from mimlab.probe.due import due_steps, settings_of, unanswered
+from mimlab.storage.records import ProbeRecord
 
 KNN = KnnProbe(name="knn", every_epochs=10)
 LINEAR = LinearProbe(name="linear", at="end")
@@ -25,3 +26,32 @@ def test_a_probe_that_falls_on_the_end_is_due_once() -> None:
 
 def test_no_probe_is_due_without_probes() -> None:
     assert due_steps([], num_images=10, batch_size=2, total_steps=5) == {}
+
+
+def record(step: int, probe, **changes) -> ProbeRecord:
+    return ProbeRecord(
+        probe=probe.name,
+        protocol="knn/1",
+        settings=settings_of(probe),
+        step=step,
+        epoch=1.0,
+        metrics={"probe/knn/top1": 0.5},
+        encoder_hash="",
+        data_fingerprint="",
+        num_fit=1,
+        num_test=1,
+        seconds=0.0,
+        time_ms=0,
+    ).model_copy(update=changes)
+
+
+def test_a_record_answers_for_its_own_settings_only() -> None:
+    due = {100: [KNN], 200: [KNN, LINEAR]}
+    other = KNN.model_copy(update={"k": 5})
+    assert names(unanswered(due, [record(100, KNN)])) == {200: ["knn", "linear"]}
+    assert names(unanswered(due, [record(100, other)])) == {100: ["knn"], 200: ["knn", "linear"]}
+
+
+def test_when_a_probe_runs_is_not_one_of_its_settings() -> None:
+    rarer = KNN.model_copy(update={"every_epochs": 20.0, "at": "end"})
+    assert unanswered({100: [rarer]}, [record(100, KNN)]) == {}

@@ -11,8 +11,8 @@ import pytest
 
 from mimlab.errors import UserError
 from mimlab.storage import lease
-from mimlab.storage.folders import SubmissionFolder
-from mimlab.storage.records import LeaseRecord
+from mimlab.storage.folders import SubmissionFolder, TrialFolder
+from mimlab.storage.records import LeaseRecord, StatusRecord
 from mimlab.storage.store import Store
 
 
@@ -97,3 +97,26 @@ def test_a_superseded_holder_learns_it_before_it_writes(submission) -> None:
         first.renew()
     with pytest.raises(lease.LeaseLost):
         lease.check_fence(submission.store, submission.id, first.fence)
+
+
+def test_a_trial_that_another_live_submission_runs_is_not_taken(submission) -> None:
+    trial = TrialFolder(submission.store, "trial")
+    other = SubmissionFolder(submission.store, "study-2")
+    lease.acquire(submission)
+    lease.claim(trial, submission)
+    trial.write_status(StatusRecord(state="running"))
+    with pytest.raises(UserError, match="part of submission study-1 too"):
+        lease.claim(trial, other)
+
+
+def test_a_trial_of_a_submission_that_ended_is_taken(submission) -> None:
+    trial = TrialFolder(submission.store, "trial")
+    other = SubmissionFolder(submission.store, "study-2")
+    held = lease.acquire(submission)
+    lease.claim(trial, submission)
+    trial.write_status(StatusRecord(state="running"))
+    held.release()
+    lease.claim(trial, other)
+    lease.acquire(other)
+    with pytest.raises(UserError, match="study-2"):
+        lease.claim(trial, submission)

@@ -182,6 +182,7 @@ class Lab:
         record = ProbeRecord(
             probe="knn",
             protocol="knn/1",
+            settings={},
             step=step,
             epoch=1.0,
             metrics={} if error else {key: value},
