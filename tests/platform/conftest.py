@@ -1,4 +1,4 @@
-"""One local Ray for every test of the platform that needs one."""
+"""One local Ray for every test of the platform that needs one, and studies written but not run."""
 
 from __future__ import annotations
 
@@ -6,13 +6,43 @@ import logging
 import os
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 import mimlab
 import mimlab_objectives
+
+if TYPE_CHECKING:
+    from mimlab.data.manifest import DataSet
+    from mimlab.probe.task import ProbeOrder
+    from mimlab.storage.folders import SubmissionFolder, TrialFolder
+    from mimlab.train.session import WorkerConfig
+
+TINY = """
+study: tiny
+data:
+  images: digits
+  image_size: 16
+  augment: {crop_scale: [0.6, 1.0], flip: 0.0}
+backbone:
+  {name: vit_tiny_patch16_224, patch_size: 4, embed_dim: 32, depth: 2, num_heads: 2, drop_path: 0.2}
+objective: {name: mae, decoder_width: 16, decoder_depth: 1, decoder_heads: 2}
+target: {name: pixels}
+masking: {name: random, ratio: 0.75}
+train:
+  budget: {steps: 24}
+  batch_size: 100
+  optimizer: {base_lr: 3.0e-3}
+  warmup_epochs: 0.3
+  log_every: 5
+  checkpoint: {every_epochs: 0.5, keep_last: 2}
+probes:
+  - {name: knn, every_epochs: 0.6}
+storage: results
+"""
 
 _ROOTS = [str(Path(package.__path__[0]).parent) for package in (mimlab, mimlab_objectives)]
 
@@ -50,3 +80,74 @@ def test_data() -> Path:
     if not folder:
         pytest.skip("MIMLAB_TEST_DATA is not set: no real images here")
     return Path(folder).resolve()
+
+
+class Created(NamedTuple):
+    """A submission that was written but not run, and the first of its trials."""
+
+    submission: SubmissionFolder
+    trial: TrialFolder
+    data: DataSet
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The trial's configuration in JSON form."""
+        return self.submission.trial_records()[0].resolved
+
+    def worker(self, fence: int, cpus: float = 1.0) -> WorkerConfig:
+        """What a worker of the trial is told."""
+        from mimlab.train.session import WorkerConfig
+
+        return WorkerConfig(
+            storage=self.trial.store.root,
+            submission_id=self.submission.id,
+            trial_id=self.trial.id,
+            spec=self.spec,
+            data=self.data.root,
+            fence=fence,
+            attempt=1,
+            code_fingerprint="code",
+            cpus=cpus,
+        )
+
+    def order(self, threads: int = 1) -> ProbeOrder:
+        """What a probe of the trial is told."""
+        from mimlab.probe.task import ProbeOrder
+
+        return ProbeOrder(
+            storage=self.trial.store.root,
+            spec=self.spec,
+            data=self.data.root,
+            threads=threads,
+            use_gpu=False,
+        )
+
+
+@pytest.fixture(scope="session")
+def create_study() -> Callable[..., Created]:
+    """Writes a submission of a study file, with `--set` style changes."""
+    # Not before Ray's settings are made.
+    from mimlab.search.submission import create, plan_study, storage_of
+    from mimlab.spec.load import load_study
+    from mimlab.storage.folders import TrialFolder
+
+    def made(file: Path, *changes: str) -> Created:
+        loaded = load_study(file, None, list(changes))
+        planned = plan_study(loaded)
+        store = storage_of(planned.study)
+        submission = create(store, planned, loaded)
+        return Created(submission, TrialFolder(store, planned.trials[0].id), planned.data)
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def create_tiny(create_study: Callable[..., Created]) -> Callable[..., Created]:
+    """Writes a submission of a tiny study of the built-in digits into a folder."""
+
+    def made(folder: Path, *changes: str) -> Created:
+        file = folder / "tiny.yaml"
+        file.write_text(TINY)
+        return create_study(file, *changes)
+
+    return made

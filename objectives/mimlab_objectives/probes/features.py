@@ -6,6 +6,7 @@ from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 Pooling = Literal["mean", "cls"]
 
@@ -24,6 +25,12 @@ def pool(
     return tokens[:, 0]
 
 
+PIXELS_SIDE = 32
+"""Larger images are averaged down to it: 224 px would be 150,528 numbers an image."""
+
+
 def pixel_features(images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim"]:
-    """Raw pixels as features: the baseline without any learning."""
+    """Raw pixels as features, at most 32 × 32 of them: the baseline without any learning."""
+    if max(images.shape[-2:]) > PIXELS_SIDE:
+        images = functional.adaptive_avg_pool2d(images.float(), PIXELS_SIDE)
     return images.flatten(1).float()

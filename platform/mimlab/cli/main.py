@@ -31,7 +31,7 @@ app.command("list")(parts.list_parts)
 def main() -> None:
     """Entry point: a user's mistake is one message and exit code 2, never a traceback."""
     try:
-        app()
+        app(prog_name="mimlab")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -63,7 +63,7 @@ class ProgressView:
         while alive():
             line = self._plain()
             if line != said and time.monotonic() >= due:
-                console.print(line, highlight=False)
+                console.print(line, highlight=False, soft_wrap=True)
                 said, due = line, time.monotonic() + PLAIN_S
             time.sleep(REFRESH_S)
 
@@ -77,16 +77,16 @@ class ProgressView:
         done = self._fraction(lines)
         gained = done - self._first
         if gained <= 0.01:
-            return "estimating"
+            return "time left not known yet"
         left_s = (time.monotonic() - self._started) * (1 - done) / gained
-        return duration(left_s)
+        return f"about {duration(left_s)} left"
 
     def _table(self) -> RenderableType:
         lines = self._lines()
         elapsed = duration(time.monotonic() - self._started)
         note = self._note()
         table = Table(
-            title=f"{self._title} · {elapsed} elapsed · about {self._eta(lines)} left",
+            title=f"{self._title} · {elapsed} elapsed · {self._eta(lines)}",
             caption=note or None,
             title_justify="left",
         )
@@ -116,7 +116,7 @@ class ProgressView:
         states = [line.status.state for line in lines]
         counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
         done = self._fraction(lines)
-        return f"{self._title}: {done:.0%} done, about {self._eta(lines)} left; {counts}"
+        return f"{self._title}: {done:.0%} done, {self._eta(lines)}; {counts}"
 
 
 def duration(seconds: float) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
@@ -14,15 +13,20 @@ import typer
 from rich.console import Console
 
 from mimlab.cli.options import RUNS, Json, Overrides, Preset, Storage, StudyFile
+from mimlab.errors import UserError
 from mimlab.search import ray_settings
 
 if TYPE_CHECKING:
     from mimlab.search.driver import Driver
     from mimlab.search.submission import PlannedStudy
+    from mimlab.storage.folders import SubmissionFolder
 
 STOPPED = 1
 """Exit code of a run that was stopped or in which a trial failed."""
 
+Submission = Annotated[
+    str, typer.Argument(help="A submission's id, or a study's name for its latest one.")
+]
 Retry = Annotated[
     bool, typer.Option("--retry-failed", help="Start failed and diverged trials again.")
 ]
@@ -54,12 +58,11 @@ def run(
         folder = found or submissions.create(store, planned, loaded)
     if found is not None:
         console.print(f"going on with submission {found.id} (--new starts another)")
-    again = shlex.join(["mimlab", "run", *sys.argv[2:]])
-    _drive(console, folder.id, planned, retry_failed=retry_failed, again=again)
+    _drive(console, folder, planned, retry_failed=retry_failed)
 
 
 def resume(
-    submission: Annotated[str, typer.Argument(help="A submission's id.")],
+    submission: Submission,
     storage: Storage = RUNS,
     retry_failed: Retry = False,
 ) -> None:
@@ -69,17 +72,15 @@ def resume(
     """
     ray_settings.apply()
     from mimlab.search.submission import reopen  # torch and Ray take seconds to import
+    from mimlab.storage.folders import find_submission
     from mimlab.storage.store import Store
 
-    planned = reopen(Store(storage), submission)
-    again = shlex.join(["mimlab", "resume", *sys.argv[2:]])
-    _drive(Console(), submission, planned, retry_failed=retry_failed, again=again)
+    folder = find_submission(Store(storage), submission)
+    _drive(Console(), folder, reopen(folder), retry_failed=retry_failed)
 
 
 def compare(
-    submission: Annotated[
-        str, typer.Argument(help="A submission's id, or a study's name for its latest one.")
-    ],
+    submission: Submission,
     storage: Storage = RUNS,
     as_json: Json = False,
 ) -> None:
@@ -102,17 +103,18 @@ def compare(
 
 
 def _drive(
-    console: Console, submission_id: str, planned: PlannedStudy, *, retry_failed: bool, again: str
+    console: Console,
+    folder: SubmissionFolder,
+    planned: PlannedStudy,
+    *,
+    retry_failed: bool,
 ) -> None:
     from mimlab.search.driver import Driver, Options
-    from mimlab.search.submission import storage_of
-    from mimlab.storage.folders import SubmissionFolder
 
-    folder = SubmissionFolder(storage_of(planned.study), submission_id)
     driver = Driver(folder, planned, Options(retry_failed=retry_failed))
     with driver.opened() as run_trials:
         stopped = _follow(console, driver, run_trials)
-    _close(console, driver, stopped=stopped, again=again)
+    _close(console, driver, stopped=stopped)
 
 
 def _follow(console: Console, driver: Driver, run_trials: Callable[[], None]) -> bool:
@@ -127,9 +129,14 @@ def _follow(console: Console, driver: Driver, run_trials: Callable[[], None]) ->
     view = ProgressView(f"submission {driver.submission.id}", trials, _note(driver))
     interrupts = _Interrupts(console, driver)
     thread.start()
-    view.follow(thread.is_alive, console)
-    thread.join()
-    interrupts.restore()
+    try:
+        view.follow(thread.is_alive, console)
+    except UserError as error:
+        console.print(f"progress cannot be shown: {error}; the trials go on", soft_wrap=True)
+    finally:
+        # The trials must not outlive the cluster, which ends with this.
+        thread.join()
+        interrupts.restore()
     return interrupts.count > 0
 
 
@@ -170,10 +177,11 @@ class _Interrupts:
             os._exit(STOPPED)
         name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
         self._console.print(f"{name}: saving checkpoints (again to end at once)")
-        threading.Thread(target=self._driver.stop, daemon=True).start()
+        state = "stopped" if number == signal.SIGINT else "preempted"
+        threading.Thread(target=self._driver.stop, args=(state, name), daemon=True).start()
 
 
-def _close(console: Console, driver: Driver, *, stopped: bool, again: str) -> None:
+def _close(console: Console, driver: Driver, *, stopped: bool) -> None:
     """The table, the next commands, and the exit code."""
     from mimlab.compare.render import table_of
     from mimlab.compare.rows import compare as compare_submission
@@ -182,25 +190,40 @@ def _close(console: Console, driver: Driver, *, stopped: bool, again: str) -> No
     comparison = compare_submission(driver.submission)
     if comparison.metrics or not stopped:
         console.print(table_of(comparison))
-    bad = [t for t in driver.submission.trials() if t.status().state in ("failed", "diverged")]
-    for trial in bad:
-        status = trial.status()
-        log = trial.store.local(trial.file("log.jsonl"))
-        console.print(f"[red]{trial.id} {status.state}[/]: {status.reason} (see {log})")
+    problems = _problems(driver)
+    for problem in problems:
+        console.print(problem, style="red", highlight=False, soft_wrap=True)
     record = driver.submission.record()
-    if stopped:
-        console.print(f"stopped; go on with:  {again}", soft_wrap=True)
-    elif driver.error is not None:
-        console.print(f"[red]the driver failed[/]: {driver.error}", soft_wrap=True)
-        console.print(f"go on with:  {again}", soft_wrap=True)
+    if stopped or driver.error is not None:
+        again = ["mimlab", "resume", driver.submission.id, *_storage_option(driver)]
+        word = "stopped; go" if stopped else "go"
+        console.print(f"{word} on with:  {shlex.join(again)}", highlight=False, soft_wrap=True)
     else:
         target = resolve_tracking(record.tracking_uri, driver.submission.store.root)
+        seeds = shlex.join(["--set", "sweep.seeds=[0, 1, 2]"])
         console.print("next:", highlight=False)
-        console.print(f"  {target.ui_command}", highlight=False, soft_wrap=True)
-        console.print(
-            f"  mimlab run {record.study_file} --set 'sweep.seeds=[0, 1, 2]'",
-            highlight=False,
-            soft_wrap=True,
-        )
-    if stopped or bad or driver.error is not None:
+        for line in (target.ui_command, f"mimlab run {shlex.quote(record.study_file)} {seeds}"):
+            console.print(f"  {line}", highlight=False, soft_wrap=True)
+    if stopped or problems:
         raise typer.Exit(STOPPED)
+
+
+def _problems(driver: Driver) -> list[str]:
+    """What went wrong, a line each."""
+    lines = [] if driver.error is None else [f"the driver failed: {driver.error}"]
+    if driver.baseline_error:
+        lines.append(f"the baselines could not be measured: {driver.baseline_error}")
+    for trial in driver.submission.trials():
+        status = trial.status()
+        log = trial.store.local(trial.file("log.jsonl"))
+        if status.state in ("failed", "diverged"):
+            lines.append(f"{trial.id} {status.state}: {status.reason} (see {log})")
+        for record in trial.probes():
+            if record.error:
+                lines.append(f"{trial.id} {record.probe} at step {record.step}: {record.error}")
+    return lines
+
+
+def _storage_option(driver: Driver) -> list[str]:
+    root = driver.submission.store.root
+    return [] if root == RUNS.absolute() else ["--storage", str(root)]

@@ -42,7 +42,7 @@ class Comparison(Record):
     rows: list[Row]
     baselines: list[Row]
     best_trial: str | None
-    """The trial with the highest score of the first metric."""
+    """The finished trial with the highest score of the first metric."""
 
     @property
     def pixels_win(self) -> list[str]:
@@ -62,12 +62,12 @@ def _beats(baseline: Row, rows: Sequence[Row], key: str) -> bool:
 def compare(submission: SubmissionFolder) -> Comparison:
     """The comparison of a submission as it stands; unfinished trials have what they have so far."""
     record = submission.record()
-    trials = [(trial, trial.record()) for trial in submission.trials()]
+    trials = [(TrialFolder(submission.store, r.id), r) for r in submission.trial_records()]
     groups: dict[str, list[tuple[TrialFolder, TrialRecord]]] = {}
     for trial, trial_record in trials:
         groups.setdefault(label_of(trial_record), []).append((trial, trial_record))
     rows = [_row(label, members) for label, members in groups.items()]
-    metrics = list(dict.fromkeys(key for row in rows for key in row.scores))
+    metrics = _metrics([trial_record for _, trial_record in trials], rows)
     return Comparison(
         submission=record.id,
         study=record.study,
@@ -75,7 +75,7 @@ def compare(submission: SubmissionFolder) -> Comparison:
         metrics=metrics,
         rows=rows,
         baselines=_baselines(submission),
-        best_trial=_best(rows, metrics),
+        best_trial=_best([trial for trial, _ in trials], metrics),
     )
 
 
@@ -103,11 +103,14 @@ def _row(label: str, members: list[tuple[TrialFolder, TrialRecord]]) -> Row:
 
 
 def latest(records: Sequence[ProbeRecord]) -> dict[str, float]:
-    """The top-1 of each probe at its last step."""
-    found: dict[str, float] = {}
-    for record in sorted(records, key=lambda r: r.step):
-        found |= {key: v for key, v in record.metrics.items() if key.endswith("/top1")}
-    return found
+    """The top-1 of each probe at its last step; none where that one failed."""
+    last = {record.probe: record for record in sorted(records, key=lambda r: r.step)}
+    return {
+        key: value
+        for record in last.values()
+        for key, value in record.metrics.items()
+        if key.endswith("/top1")
+    }
 
 
 def _scores(trials: Sequence[dict[str, float]]) -> dict[str, list[float]]:
@@ -139,15 +142,25 @@ def _baselines(submission: SubmissionFolder) -> list[Row]:
     ]
 
 
-def _best(rows: Sequence[Row], metrics: Sequence[str]) -> str | None:
+def _metrics(records: Sequence[TrialRecord], rows: Sequence[Row]) -> list[str]:
+    """Metrics that any row has, in the order of the study's probes."""
+    names = [probe["name"] for record in records for probe in record.resolved.get("probes", ())]
+    asked = [f"probe/{name}/top1" for name in names]
+    found = dict.fromkeys(key for row in rows for key in row.scores)
+    return [key for key in dict.fromkeys([*asked, *found]) if key in found]
+
+
+def _best(trials: Sequence[TrialFolder], metrics: Sequence[str]) -> str | None:
+    """The trial with the highest score of the first metric; the first one where two are equal.
+
+    Of finished trials, while there are any: an earlier epoch is no match for a later one.
+    """
     if not metrics:
         return None
-    scored = [
-        (score, trial_id)
-        for row in rows
-        for score, trial_id in zip(row.scores.get(metrics[0], []), row.trial_ids, strict=False)
-    ]
-    return max(scored)[1] if scored else None
+    finished = [trial for trial in trials if trial.status().state == "finished"]
+    scores = {t.id: latest(t.probes()).get(metrics[0]) for t in finished or trials}
+    scored = {trial_id: score for trial_id, score in scores.items() if score is not None}
+    return max(scored, key=lambda trial_id: scored[trial_id], default=None)
 
 
 def _last(curve: Sequence[JournalPoint], key: str) -> float | None:

@@ -33,7 +33,7 @@ class ReadResources:
 
     tasks: int = 2
     """Read tasks at once; each holds the encoded images of one window twice for a moment."""
-    cpus: float = 0.5
+    cpus: float = 0.25
     """CPUs that all of them reserve together."""
 
 

@@ -6,24 +6,26 @@ from collections.abc import Sequence
 from typing import Any
 
 from mimlab.probe.config import KnnProbe, LinearProbe
+from mimlab.spec.study import Splits
 from mimlab.storage.records import ProbeRecord
 from mimlab.train.schedule import steps_every
 
 AnyProbe = KnnProbe | LinearProbe
 
 
-def settings_of(probe: AnyProbe) -> dict[str, Any]:
-    """The parameters that a probe's result depends on, in JSON form."""
-    return probe.model_dump(mode="json", exclude={"name", "every_epochs", "at"})
+def settings_of(probe: AnyProbe, splits: Splits) -> dict[str, Any]:
+    """What a probe's result depends on besides the encoder, in JSON form."""
+    own = probe.model_dump(mode="json", exclude={"name", "every_epochs", "at"})
+    return own | {"fit_split": splits.probe_fit, "test_split": splits.probe_test}
 
 
 def unanswered(
-    due: dict[int, list[AnyProbe]], records: Sequence[ProbeRecord]
+    due: dict[int, list[AnyProbe]], records: Sequence[ProbeRecord], splits: Splits
 ) -> dict[int, list[AnyProbe]]:
-    """What of `due` has no record with the same settings yet."""
-    answered = [(record.step, record.probe, record.settings) for record in records]
+    """What of `due` has no result with the same settings yet; a failed probe has none."""
+    answered = [(r.step, r.probe, r.settings) for r in records if not r.error]
     missing = {
-        step: [p for p in probes if (step, p.name, settings_of(p)) not in answered]
+        step: [p for p in probes if (step, p.name, settings_of(p, splits)) not in answered]
         for step, probes in due.items()
     }
     return {step: probes for step, probes in missing.items() if probes}

@@ -13,6 +13,7 @@ from mimlab.data.manifest import DataSet
 from mimlab.probe.config import KnnProbe
 from mimlab.probe.due import AnyProbe, settings_of
 from mimlab.probe.features import Encode, extract
+from mimlab.spec.study import Splits
 from mimlab.storage.records import ProbeRecord
 from mimlab_objectives.probes import knn, linear
 
@@ -24,8 +25,7 @@ class ProbeData:
     """Where probes read."""
 
     data: DataSet
-    fit_split: str
-    test_split: str
+    splits: Splits
     image_size: int
 
 
@@ -48,7 +48,8 @@ def features_of(
     threads: int,
 ) -> dict[str, Features]:
     """Features of both splits by each of `encodes`. Raises ValueError where no label is found."""
-    splits = [source.data.split(name) for name in (source.fit_split, source.test_split)]
+    names = (source.splits.probe_fit, source.splits.probe_test)
+    splits = [source.data.split(name) for name in names]
     (fit, fit_labels), (test, test_labels) = (
         extract(
             split,
@@ -102,7 +103,7 @@ def record_of(
     return ProbeRecord(
         probe=probe.name,
         protocol=PROTOCOLS[probe.name],
-        settings=settings_of(probe),
+        settings=settings_of(probe, source.splits),
         step=step,
         epoch=epoch,
         metrics={f"{prefix}/{probe.name}/{key}": value for key, value in scores.items()},

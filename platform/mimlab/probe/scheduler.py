@@ -10,7 +10,8 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from mimlab.probe.due import AnyProbe, settings_of, unanswered
 from mimlab.probe.evaluate import PROTOCOLS
-from mimlab.probe.task import probe_export, probe_file
+from mimlab.probe.task import ProbeOrder, probe_export, probe_file
+from mimlab.spec.study import trial_spec
 from mimlab.storage.folders import TrialFolder
 from mimlab.storage.records import ProbeRecord
 from mimlab.train.export import read_card
@@ -21,43 +22,47 @@ MAX_RETRIES = 2
 
 
 class ProbeScheduler:
-    """Runs, in Ray tasks, whatever probe is due at an export and has no record yet."""
+    """Runs, in Ray tasks, whatever probe is due at an export and has no result yet."""
 
     def __init__(
         self,
         trial: TrialFolder,
         due: dict[int, list[AnyProbe]],
+        order: ProbeOrder,
         *,
-        data: str,
         cpus: float,
-        gpus: float,
     ) -> None:
+        """`due`: steps done → probes; `cpus`: what each task reserves."""
         self._trial = trial
         self._due = due
-        self._data = data
-        self._threads = max(1, int(cpus))
+        self._order = order
+        self._splits = trial_spec(order.spec).data.splits
         # A probe runs beside its trial, not in the trial's own small placement group.
         beside = PlacementGroupSchedulingStrategy(None)  # pyright: ignore[reportArgumentType]
-        self._task = ray.remote(
-            num_cpus=cpus, num_gpus=gpus, max_retries=MAX_RETRIES, scheduling_strategy=beside
-        )(probe_export)
+        self._task = ray.remote(num_cpus=cpus, max_retries=MAX_RETRIES, scheduling_strategy=beside)(
+            probe_export
+        )
         self._running: dict[int, ray.ObjectRef] = {}
+        self._given_up: set[int] = set()
         self._reported: set[tuple[int, str]] = set()
 
     def poll(self) -> list[ProbeRecord]:
         """Start what is due, and return the results that appeared since the last call."""
+        # First what has ended, so that nothing that is no longer busy stays unreported.
+        self._collect()
         records = self._trial.probes()
-        missing = unanswered(self._due, records)
+        missing = unanswered(self._due, records, self._splits)
         for step in self._trial.steps("exports"):
-            waits = step in missing and step not in self._running
+            waits = step in missing and step not in self._given_up | self._running.keys()
             if waits and read_card(self._trial, step):
                 names = [probe.name for probe in missing[step]]
                 self._running[step] = self._launch(step, names)
-        self._collect()
+        waiting = {(step, probe.name) for step, probes in missing.items() for probe in probes}
         recorded = {(record.step, record.probe): record for record in records}
-        fresh = [record for key, record in recorded.items() if key not in self._reported]
-        self._reported |= set(recorded)
-        return fresh
+        # A record that is waited for answers for other settings: it is going to be replaced.
+        fresh = [key for key in recorded if key not in self._reported | waiting]
+        self._reported |= set(fresh)
+        return [recorded[key] for key in fresh]
 
     @property
     def busy(self) -> bool:
@@ -65,8 +70,8 @@ class ProbeScheduler:
         return bool(self._running)
 
     def _launch(self, step: int, names: list[str]) -> ray.ObjectRef:
-        root = str(self._trial.store.root)
-        return self._task.remote(root, self._trial.id, step, names, self._data, self._threads)
+        order = self._order.model_dump(mode="json")
+        return self._task.remote(order, self._trial.id, step, names)
 
     def _collect(self) -> None:
         refs = list(self._running.values())
@@ -81,13 +86,15 @@ class ProbeScheduler:
             del self._running[step]
 
     def _give_up(self, step: int, error: RayError) -> None:
-        reason = str(getattr(error, "cause", None) or error).strip().splitlines()[-1]
+        reason = _in_a_line(error)
+        self._given_up.add(step)
         TrialLog(self._trial).write("probe failed", {"step": step, "reason": reason})
-        for probe in unanswered(self._due, self._trial.probes()).get(step, []):
+        missing = unanswered(self._due, self._trial.probes(), self._splits)
+        for probe in missing.get(step, []):
             record = ProbeRecord(
                 probe=probe.name,
                 protocol=PROTOCOLS[probe.name],
-                settings=settings_of(probe),
+                settings=settings_of(probe, self._splits),
                 step=step,
                 epoch=0.0,
                 metrics={},
@@ -101,3 +108,10 @@ class ProbeScheduler:
             )
             path = self._trial.file(probe_file(probe.name, step))
             self._trial.store.write_record(path, record)
+
+
+def _in_a_line(error: RayError) -> str:
+    """What the probe itself raised, where it raised anything, else what Ray says of its death."""
+    cause = getattr(error, "cause", None) or error
+    lines = str(cause).strip().splitlines()
+    return lines[-1] if lines else type(cause).__name__

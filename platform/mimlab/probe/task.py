@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict
 from timm.models import VisionTransformer
 
 from mimlab.data.manifest import DataSet
@@ -40,56 +43,73 @@ class Subject:
     """Of the metric keys."""
 
 
-def probe_export(
-    storage: str, trial_id: str, step: int, names: list[str], data: str, threads: int
-) -> None:
+class ProbeOrder(BaseModel):
+    """What a probe task is told besides what to probe."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    storage: Path
+    spec: dict[str, Any]
+    """`TrialSpec` in JSON form, as the submission that runs the trial has it."""
+    data: Path
+    threads: int
+    use_gpu: bool
+    """Probes take no GPU of their own: they share that of a trial."""
+
+    def device(self) -> torch.device:
+        """A GPU, not always the first one, where the study uses GPUs."""
+        if not (self.use_gpu and torch.cuda.is_available()):
+            return torch.device("cpu")
+        return torch.device("cuda", os.getpid() % torch.cuda.device_count())
+
+
+def probe_export(order: dict, trial_id: str, step: int, names: list[str]) -> None:
     """Run the probes `names` on the export of `step` and write one record for each.
 
-    Raises ValueError if the export is missing or corrupt.
+    `order` is a `ProbeOrder` in JSON form. Raises ValueError if the export is missing or corrupt.
     """
-    trial = TrialFolder(Store(storage), trial_id)
-    spec = trial_spec(trial.record().resolved)
+    told = ProbeOrder.model_validate(order)
+    trial = TrialFolder(Store(told.storage), trial_id)
+    spec = trial_spec(told.spec)
     card = read_card(trial, step)
     if card is None:
         raise ValueError(f"trial {trial_id} has no complete export of step {step}")
     subject = Subject(load_encoder(trial, card), card.weights_sha256, step, card.epoch)
     probes = [probe for probe in spec.probes if probe.name in names]
-    for record in _probe(spec, probes, subject, Path(data), threads):
+    for record in _probe(told, spec, probes, subject):
         trial.store.write_record(trial.file(probe_file(record.probe, step)), record)
 
 
-def probe_baselines(
-    storage: str, submission_id: str, trial_id: str, data: str, threads: int
-) -> None:
+def probe_baselines(order: dict, submission_id: str) -> None:
     """What an untrained encoder and raw pixels give under the same probes: the floor to beat.
 
-    The encoder is the one that `trial_id` started from.
+    `order` is a `ProbeOrder` in JSON form; the encoder is the one that its trial starts from.
     """
-    submission = SubmissionFolder(Store(storage), submission_id)
-    spec = trial_spec(TrialFolder(submission.store, trial_id).record().resolved)
+    told = ProbeOrder.model_validate(order)
+    submission = SubmissionFolder(Store(told.storage), submission_id)
+    spec = trial_spec(told.spec)
     untrained = build_objective(spec).backbone.vit.eval()
     for name, model in ((RANDOM_INIT, untrained), (RAW_PIXELS, None)):
         subject = Subject(model, name, prefix=f"baseline/{name}")
-        for record in _probe(spec, list(spec.probes), subject, Path(data), threads):
+        for record in _probe(told, spec, list(spec.probes), subject):
             path = submission.file(f"baselines/{name}-{record.probe}.json")
             submission.store.write_record(path, record)
 
 
 def _probe(
-    spec: TrialSpec, probes: list[AnyProbe], subject: Subject, data: Path, threads: int
+    told: ProbeOrder, spec: TrialSpec, probes: list[AnyProbe], subject: Subject
 ) -> list[ProbeRecord]:
     """Probes that read the same images share one pass over them."""
-    torch.set_num_threads(threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    splits = spec.data.splits
-    source = ProbeData(
-        DataSet.open(data), splits.probe_fit, splits.probe_test, spec.data.image_size
-    )
+    torch.set_num_threads(told.threads)
+    device = told.device()
+    source = ProbeData(DataSet.open(told.data), spec.data.splits, spec.data.image_size)
     records = []
     for max_fit in dict.fromkeys(probe.max_fit for probe in probes):
         group = [probe for probe in probes if probe.max_fit == max_fit]
         encodes = {probe.pool: _encode(subject, probe, device) for probe in group}
-        features = features_of(source, encodes, max_fit=max_fit, device=device, threads=threads)
+        features = features_of(
+            source, encodes, max_fit=max_fit, device=device, threads=told.threads
+        )
         records += [
             record_of(
                 probe,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ray
+import torch
 from ray.data import DataContext
 
 from mimlab.search import ray_settings
@@ -39,7 +40,7 @@ def local_cluster(log_folder: Path) -> Iterator[Cluster]:
         logging.getLogger(name).setLevel(logging.ERROR)
     ray.init(
         address="local",
-        num_cpus=usable_cpus() + 1,
+        num_cpus=_logical_cpus(),
         # Train frees the resources of a trial whose process died through the dashboard's API.
         include_dashboard=True,
         dashboard_host="127.0.0.1",
@@ -56,9 +57,14 @@ def local_cluster(log_folder: Path) -> Iterator[Cluster]:
         ray.shutdown()
 
 
-def usable_cpus() -> int:
-    """Cores of this machine that this process may use."""
-    return len(os.sched_getaffinity(0))
+def local_capacity() -> Capacity:
+    """What `local_cluster` is going to have, without starting it."""
+    return Capacity(cpus=float(_logical_cpus()), gpus=float(torch.cuda.device_count()))
+
+
+def _logical_cpus() -> int:
+    """One more than the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 def _link_logs(log_folder: Path) -> None:

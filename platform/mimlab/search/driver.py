@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import ray
 import ray.tune
@@ -13,17 +16,18 @@ from ray.exceptions import RayError
 from ray.tune.progress_reporter import TrialProgressCallback
 
 from mimlab.probe.due import AnyProbe, unanswered
-from mimlab.probe.task import probe_baselines
+from mimlab.probe.task import ProbeOrder, probe_baselines
 from mimlab.search.cluster import Cluster, local_cluster
+from mimlab.search.fingerprint import code_zip, fingerprint
 from mimlab.search.placement import PROBE_CPUS, TRIAL_CPUS, concurrent_trials
 from mimlab.search.stopping import scheduler_of
 from mimlab.search.submission import PlannedStudy
-from mimlab.search.trial import TrialConfig, due_of, run_trial
+from mimlab.search.trial import Told, due_of, run_trial
 from mimlab.spec.study import trial_spec
 from mimlab.storage import control, lease
 from mimlab.storage.control import StopRequest
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
-from mimlab.storage.records import DONE, TrialState
+from mimlab.storage.records import DONE, ProbeRecord, TrialState
 from mimlab.track.drain import Drain
 from mimlab.track.view import MlflowView
 from mimlab.train.schedule import total_steps
@@ -59,8 +63,11 @@ class Driver:
         self.planned = planned
         self.drain: Drain | None = None
         self.error: BaseException | None = None
+        self.baseline_error = ""
+        """Why the baselines could not be measured."""
         self._options = options or Options()
         self._stopping = threading.Event()
+        self._specs = {record.id: record.resolved for record in planned.trials}
 
     def open_trials(self) -> list[TrialFolder]:
         """Trials that this run is going to start or continue."""
@@ -73,10 +80,10 @@ class Driver:
         return state not in DONE or bool(self._unanswered(trial))
 
     def _unanswered(self, trial: TrialFolder) -> dict[int, list[AnyProbe]]:
-        """Probes of a trial's exports that are due and have no record, e.g. since they changed."""
-        due = due_of(trial_spec(trial.record().resolved), self.planned.data)
+        """Probes of a trial's exports that are due and have no result, e.g. since they changed."""
+        spec = trial_spec(self._specs[trial.id])
         exports = set(trial.steps("exports"))
-        missing = unanswered(due, trial.probes())
+        missing = unanswered(due_of(spec, self.planned.data), trial.probes(), spec.data.splits)
         return {step: probes for step, probes in missing.items() if step in exports}
 
     @contextlib.contextmanager
@@ -87,21 +94,23 @@ class Driver:
         To be entered in the main thread, because Ray handles signals there. Raises UserError if
         another driver holds the submission, or if not even one trial fits on the cluster.
         """
-        with self._lease() as held, self._tracking():
+        with self._lease() as held:
             trials = self.open_trials()
+            # Before MLflow is told anything: another driver may be showing these trials.
             for trial in trials:
                 lease.claim(trial, self.submission)
-            if not trials:
-                yield lambda: None
-                return
-            with local_cluster(self.submission.store.local(self.submission.path)) as cluster:
-                at_once = self._concurrent(cluster, len(trials))
-                yield lambda: self._run_trials(trials, at_once, held.fence)
+            with self._tracking():
+                if not trials:
+                    yield lambda: None
+                    return
+                with local_cluster(self.submission.store.local(self.submission.path)) as cluster:
+                    at_once = self._concurrent(cluster, len(trials))
+                    yield lambda: self._run_trials(trials, at_once, held.fence)
 
-    def stop(self, reason: str = "stopped by its user") -> None:
-        """Ask every trial to save a checkpoint and end, and start no other."""
+    def stop(self, state: Literal["stopped", "preempted"], reason: str) -> None:
+        """Ask every trial to save a checkpoint and end in `state`, and start no other."""
         self._stopping.set()
-        request = StopRequest(state="stopped", reason=reason)
+        request = StopRequest(state=state, reason=reason)
         for trial in self.submission.trials():
             if trial.status().state not in DONE:
                 control.request_stop(trial, request)
@@ -116,9 +125,12 @@ class Driver:
                 try:
                     held.renew()
                 except lease.LeaseLost as error:
-                    self.error = error
-                    self.stop(reason="another driver took over")
-                    return
+                    # Whatever this process wrote from now on would be somebody else's: end at
+                    # once, and with it the cluster that it started.
+                    print(f"error: {error}; ending", file=sys.stderr, flush=True)
+                    os._exit(1)
+                except OSError:
+                    continue  # a renewal that failed is not a lease that is lost
 
         thread = threading.Thread(target=renew, name="lease", daemon=True)
         thread.start()
@@ -151,23 +163,26 @@ class Driver:
         study = self.planned.study
         for trial in trials:
             control.clear(trial)
-            self._mark_pending(trial)
+            if trial.status().state not in DONE:
+                self._mark_pending(trial)
         if self._stopping.is_set():
             return
         baselines = self._start_baselines(trials[0])
-        told = TrialConfig(
+        told = Told(
             storage=self.submission.store.root,
             submission_id=self.submission.id,
             data=self.planned.data.root,
             fence=fence,
-            code_fingerprint=self.submission.record().code_fingerprint,
+            code_fingerprint=fingerprint(code_zip()),
             resources=study.resources,
         )
         trainable = ray.tune.with_resources(run_trial, {"cpu": TRIAL_CPUS})
         ray.tune.Tuner(
             trainable,
             param_space={
-                "trial_id": ray.tune.grid_search([trial.id for trial in trials]),
+                "trial": ray.tune.grid_search(
+                    [{"trial_id": t.id, "spec": self._specs[t.id]} for t in trials]
+                ),
                 "told": told.model_dump(mode="json"),
             },
             tune_config=ray.tune.TuneConfig(
@@ -176,6 +191,7 @@ class Driver:
                     study.sweep.stopping,
                     max_epochs=self._epochs(),
                     ask_to_stop=self._ask_to_stop,
+                    past=self._past(trials),
                 ),
             ),
             run_config=ray.tune.RunConfig(
@@ -187,9 +203,14 @@ class Driver:
             ),
         ).fit()
         self._settle(trials)
-        if baselines is not None:
-            with contextlib.suppress(RayError):
-                ray.get(baselines)
+        if baselines is None:
+            return
+        if self._stopping.is_set():
+            ray.cancel(baselines)
+        try:
+            ray.get(baselines)
+        except RayError as error:
+            self.baseline_error = str(error).strip().splitlines()[-1]
 
     def _mark_pending(self, trial: TrialFolder) -> None:
         status = trial.status()
@@ -206,12 +227,24 @@ class Driver:
         control.request_stop(TrialFolder(self.submission.store, trial_id), request)
 
     def _start_baselines(self, trial: TrialFolder) -> ray.ObjectRef | None:
+        study = self.planned.study
         have = self.submission.store.list(self.submission.file("baselines"))
-        if have or not self.planned.study.probes:
+        if len(have) == 2 * len(study.probes):
             return None
+        order = ProbeOrder(
+            storage=self.submission.store.root,
+            spec=self._specs[trial.id],
+            data=self.planned.data.root,
+            threads=1,
+            use_gpu=study.resources.gpus_per_worker > 0,
+        )
         task = ray.remote(num_cpus=PROBE_CPUS)(probe_baselines)
-        root = str(self.submission.store.root)
-        return task.remote(root, self.submission.id, trial.id, str(self.planned.data.root), 1)
+        return task.remote(order.model_dump(mode="json"), self.submission.id)
+
+    def _past(self, trials: list[TrialFolder]) -> dict[str, list[ProbeRecord]]:
+        """Recorded results of the trials that do not run again."""
+        running = {trial.id for trial in trials}
+        return {t.id: t.probes() for t in self.submission.trials() if t.id not in running}
 
     def _settle(self, trials: list[TrialFolder]) -> None:
         """Trials whose process could not write its own end get a true status."""

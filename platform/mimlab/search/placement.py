@@ -31,7 +31,8 @@ class Capacity:
 
 def cpus_of_trial(resources: Resources, *, probes: bool) -> float:
     """CPUs that a trial needs, reading and probing included."""
-    beside = TRIAL_CPUS + ReadResources().cpus + (PROBE_CPUS if probes else 0)
+    # Twice: the next part of the plan begins to be read while the one before is still consumed.
+    beside = TRIAL_CPUS + 2 * ReadResources().cpus + (PROBE_CPUS if probes else 0)
     return resources.workers * resources.cpus_per_worker + beside
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from mimlab.search.cluster import usable_cpus
-from mimlab.search.placement import Capacity, concurrent_trials
-from mimlab.search.submission import plan_study, storage_of
+from mimlab.search.submission import plan_study, storage_of, trials_at_once
 from mimlab.spec.load import LoadedStudy
 from mimlab.spec.study import trial_spec
 from mimlab.storage.folders import TrialFolder
@@ -60,20 +58,11 @@ def preview(loaded: LoadedStudy) -> Preview:
                 state=TrialFolder(store, record.id).status().state,
             )
         )
-    capacity = Capacity(cpus=usable_cpus() + 1.0, gpus=_gpus(study.resources))
     return Preview(
         study=study.study,
         data=str(planned.data.root),
         images=num_images,
         trials=trials,
         to_run=sum(trial.state not in DONE for trial in trials),
-        concurrent=concurrent_trials(
-            study.resources, capacity, num_trials=len(trials), probes=bool(study.probes)
-        ),
+        concurrent=trials_at_once(planned),
     )
-
-
-def _gpus(resources) -> float:
-    import torch
-
-    return float(torch.cuda.device_count()) if resources.gpus_per_worker else 0.0

@@ -7,22 +7,32 @@ becomes a request: the trial saves a checkpoint and ends by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from mimlab.spec.sweep import Asha
+from mimlab.storage.records import ProbeRecord
 
 EPOCH = "epoch"
 """Key of a result that says how far a trial is; it goes on where it was after a resume."""
 
 
 def scheduler_of(
-    stopping: Asha | None, *, max_epochs: float, ask_to_stop: Callable[[str, str], None]
+    stopping: Asha | None,
+    *,
+    max_epochs: float,
+    ask_to_stop: Callable[[str, str], None],
+    past: Mapping[str, Sequence[ProbeRecord]],
 ) -> TrialScheduler:
-    """The scheduler of a study; `ask_to_stop(trial id, reason)` is told of its decisions."""
+    """The scheduler of a study; `ask_to_stop(trial id, reason)` is told of its decisions.
+
+    `past`: results of the trials that do not run again. They fill the rungs, which Ray does not
+    save.
+    """
     if stopping is None:
         return FIFOScheduler()
     asha = ASHAScheduler(
@@ -34,7 +44,20 @@ def scheduler_of(
         reduction_factor=stopping.reduction_factor,
         stop_last_trials=False,
     )
+    for trial_id, records in past.items():
+        remembered = _PastTrial(trial_id)
+        asha.on_trial_add(None, remembered)  # pyright: ignore[reportArgumentType]
+        for record in records:
+            result = {EPOCH: record.epoch, **record.metrics}
+            asha.on_trial_result(None, remembered, result)  # pyright: ignore[reportArgumentType]
     return AskingScheduler(asha, stopping.metric, ask_to_stop)
+
+
+@dataclass(frozen=True)
+class _PastTrial:
+    """All that ASHA asks of a trial."""
+
+    trial_id: str
 
 
 class AskingScheduler(TrialScheduler):
@@ -57,7 +80,7 @@ class AskingScheduler(TrialScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict) -> str:
         """Never stops a trial by itself. A trial that was asked to stop is not judged again."""
-        trial_id = trial.config["trial_id"]
+        trial_id = trial.config["trial"]["trial_id"]
         if trial_id in self._asked or self._metric_key not in result:
             return TrialScheduler.CONTINUE
         decision = self._inner.on_trial_result(tune_controller, trial, result)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +13,10 @@ from datetime import UTC, datetime
 from mimlab.data.builtin import resolve_images
 from mimlab.data.manifest import DataSet
 from mimlab.errors import UserError
+from mimlab.search.cluster import local_capacity
 from mimlab.search.environment import describe_environment
 from mimlab.search.fingerprint import code_zip, fingerprint
+from mimlab.search.placement import concurrent_trials
 from mimlab.spec.checks import legal_trials
 from mimlab.spec.expand import Trial
 from mimlab.spec.identity import identity
@@ -21,8 +24,9 @@ from mimlab.spec.load import LoadedStudy
 from mimlab.spec.resolve import study_hash
 from mimlab.spec.study import Study, study_model, trial_spec
 from mimlab.storage.folders import SubmissionFolder, TrialFolder, now, submissions
-from mimlab.storage.records import DONE, SubmissionRecord, TrialRecord
+from mimlab.storage.records import DONE, SubmissionRecord, TrialRecord, TrialsRecord
 from mimlab.storage.store import Store
+from mimlab.track.uri import resolve_tracking
 
 
 @dataclass(frozen=True)
@@ -41,17 +45,46 @@ def storage_of(study: Study) -> Store:
 
 
 def plan_study(loaded: LoadedStudy) -> PlannedStudy:
-    """Expand and check a study against its data. Raises UserError; takes no resource.
+    """Expand and check a study against its data and this machine. Raises UserError.
 
-    A built-in data set is made on first use, below the storage folder.
+    Takes no resource and writes nothing, but makes a built-in data set on first use, below the
+    storage folder.
     """
     trials = legal_trials(loaded)
     study = loaded.study
+    _check_storage(storage_of(study))
+    resolve_tracking(study.tracking.uri, storage_of(study).root)
     data = DataSet.open(resolve_images(study.data.images, storage_of(study).local("data")))
     splits = study.data.splits
     for name in (splits.train, splits.probe_fit, splits.probe_test):
         data.split(name)
-    return PlannedStudy(study, data, [_record(study, trial, data) for trial in trials])
+    if study.probes and not data.classes:
+        raise UserError(
+            f"{data.root}: no image has a label, so there is nothing to probe; import the images "
+            "with their classes, or leave `probes` out"
+        )
+    planned = PlannedStudy(study, data, [_record(study, trial, data) for trial in trials])
+    trials_at_once(planned)
+    return planned
+
+
+def trials_at_once(planned: PlannedStudy) -> int:
+    """Trials that run at once on this machine. Raises UserError if not even one fits."""
+    study = planned.study
+    return concurrent_trials(
+        study.resources,
+        local_capacity(),
+        num_trials=len(planned.trials),
+        probes=bool(study.probes),
+    )
+
+
+def _check_storage(store: Store) -> None:
+    exists = next(path for path in (store.root, *store.root.parents) if path.exists())
+    if not exists.is_dir():
+        raise UserError(f"storage: {exists} is a file; results need a folder")
+    if not os.access(exists, os.W_OK):
+        raise UserError(f"storage: {exists} may not be written to; name another folder")
 
 
 def _record(study: Study, trial: Trial, data: DataSet) -> TrialRecord:
@@ -66,19 +99,19 @@ def _record(study: Study, trial: Trial, data: DataSet) -> TrialRecord:
     )
 
 
-def reopen(store: Store, submission_id: str) -> PlannedStudy:
+def reopen(folder: SubmissionFolder) -> PlannedStudy:
     """The study of an existing submission, as it was submitted. Raises UserError."""
-    folder = SubmissionFolder(store, submission_id)
+    store = folder.store
     record = folder.record()
     study = study_model().model_validate_json(store.read(folder.file("resolved.json")))
     data = DataSet.open(resolve_images(study.data.images, store.local("data")))
-    trials = [trial.record() for trial in folder.trials()]
+    trials = folder.trial_records()
     for trial in trials:
         found, _ = identity(trial_spec(trial.resolved), data.fingerprint)
         if found != trial.id:
             raise UserError(
                 f"{data.root}: the data or mimlab's parts have changed since submission "
-                f"{submission_id} was made; run {record.study_file} as a new one with --new"
+                f"{folder.id} was made; run {record.study_file} as a new one with --new"
             )
     return PlannedStudy(study, data, trials)
 
@@ -104,7 +137,9 @@ def create(store: Store, planned: PlannedStudy, file: LoadedStudy) -> Submission
         folder.file("resolved.json"),
         json.dumps(study.model_dump(mode="json"), indent=1).encode(),
     )
-    write_trials(store, planned.trials)
+    store.write_record(folder.file("trials.json"), TrialsRecord(trials=planned.trials))
+    for record in planned.trials:
+        store.create(TrialFolder(store, record.id).file("trial.json"), record.to_bytes())
     record = SubmissionRecord(
         id=folder.id,
         study=study.study,
@@ -121,19 +156,6 @@ def create(store: Store, planned: PlannedStudy, file: LoadedStudy) -> Submission
     )
     store.write_record(folder.file("submission.json"), record)
     return folder
-
-
-def write_trials(store: Store, trials: Sequence[TrialRecord]) -> None:
-    """Write the records of trials; an existing one keeps its history.
-
-    What is not part of a trial's identity, such as its probes, is from now on as this study says.
-    """
-    for record in trials:
-        path = TrialFolder(store, record.id).file("trial.json")
-        existing = store.read_record(path, TrialRecord)
-        if existing is not None:
-            record = existing.model_copy(update={"resolved": record.resolved})
-        store.write_record(path, record)
 
 
 def _new_id(store: Store, study: str) -> str:

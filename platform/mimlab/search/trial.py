@@ -6,6 +6,7 @@ import time
 import traceback
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import ray.tune
 from pydantic import BaseModel, ConfigDict
@@ -13,8 +14,10 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from mimlab.data.manifest import DataSet
+from mimlab.errors import UserError
 from mimlab.probe.due import AnyProbe, due_steps
 from mimlab.probe.scheduler import ProbeScheduler
+from mimlab.probe.task import ProbeOrder
 from mimlab.search.placement import PROBE_CPUS
 from mimlab.search.stopping import EPOCH
 from mimlab.spec.study import Resources, TrialSpec, trial_spec
@@ -32,8 +35,8 @@ MAX_WORKER_DEATHS = 3
 """Times that workers which died are started again from the last checkpoint."""
 
 
-class TrialConfig(BaseModel):
-    """Everything that a trial's process is told."""
+class Told(BaseModel):
+    """What every trial's process is told."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,28 +49,43 @@ class TrialConfig(BaseModel):
 
 
 def run_trial(config: dict) -> None:
-    """Entry point of a Ray Tune trial: {"trial_id": …, "told": a `TrialConfig` in JSON form}.
+    """Entry point of a Ray Tune trial: {"trial": {"trial_id": …, "spec": …}, "told": a `Told`}.
+
+    `spec` is a `TrialSpec` in JSON form as this submission has it: an older one may have probed
+    the same trial otherwise.
 
     Only the death of the process is an error to Ray Tune, which then starts the trial again.
     """
-    told = TrialConfig.model_validate(config["told"])
-    trial = TrialFolder(Store(told.storage), config["trial_id"])
+    told = Told.model_validate(config["told"])
+    trial = TrialFolder(Store(told.storage), config["trial"]["trial_id"])
     if stop_request(trial) is not None:
         return
     try:
-        _run(told, trial)
+        _run(told, trial, config["trial"]["spec"])
     except Exception as error:
         TrialLog(trial).write("error", {"traceback": traceback.format_exc()})
         _set_state(trial, Outcome(state="failed", reason=_in_a_line(error)))
 
 
-def _run(told: TrialConfig, trial: TrialFolder) -> None:
-    spec = trial_spec(trial.record().resolved)
-    due = due_of(spec, DataSet.open(told.data))
-    probes = ProbeScheduler(trial, due, data=str(told.data), cpus=PROBE_CPUS, gpus=0.0)
+def _run(told: Told, trial: TrialFolder, spec: dict[str, Any]) -> None:
+    due = due_of(trial_spec(spec), DataSet.open(told.data))
+    order = ProbeOrder(
+        storage=told.storage,
+        spec=spec,
+        data=told.data,
+        threads=1,
+        use_gpu=told.resources.gpus_per_worker > 0,
+    )
+    probes = ProbeScheduler(trial, due, order, cpus=PROBE_CPUS)
+    before = trial.status()
+    if before.state in DONE:
+        _finish(trial, probes, Outcome(state=before.state, reason=before.reason, step=before.step))
+        return
     with ThreadPoolExecutor(1, thread_name_prefix="fit") as executor:
-        training = executor.submit(_fit, told, trial)
-        _follow(training, probes)
+        training = executor.submit(_fit, told, trial, spec)
+        while not training.done():
+            _follow(trial, probes)
+            time.sleep(POLL_S)
     _finish(trial, probes, _outcome(trial, training))
 
 
@@ -88,7 +106,7 @@ def due_of(spec: TrialSpec, data: DataSet) -> dict[int, list[AnyProbe]]:
     )
 
 
-def _fit(told: TrialConfig, trial: TrialFolder) -> None:
+def _fit(told: Told, trial: TrialFolder, spec: dict[str, Any]) -> None:
     status = trial.status()
     attempt = status.attempt + 1
     trial.write_status(status.model_copy(update={"state": "running", "attempt": attempt}))
@@ -97,6 +115,7 @@ def _fit(told: TrialConfig, trial: TrialFolder) -> None:
         storage=told.storage,
         submission_id=told.submission_id,
         trial_id=trial.id,
+        spec=spec,
         data=told.data,
         fence=told.fence,
         attempt=attempt,
@@ -126,11 +145,12 @@ def _per_worker(resources: Resources) -> dict[str, float]:
     return asked
 
 
-def _follow(training: Future[None], probes: ProbeScheduler) -> None:
-    """Launch probes and pass their results on until the training ends."""
-    while not training.done():
+def _follow(trial: TrialFolder, probes: ProbeScheduler) -> None:
+    """Launch probes and pass their results on. What fails here must not fail a good training."""
+    try:
         _report(probes.poll())
-        time.sleep(POLL_S)
+    except (OSError, UserError) as error:
+        TrialLog(trial).write("following fails", {"reason": _in_a_line(error)})
 
 
 def _report(records: list[ProbeRecord]) -> None:
@@ -154,11 +174,15 @@ def _outcome(trial: TrialFolder, training: Future[None]) -> Outcome:
 def _finish(trial: TrialFolder, probes: ProbeScheduler, outcome: Outcome) -> None:
     """Wait for the last probe where the trial is done, then write its status."""
     if outcome.state in DONE:
-        _set_state(trial, Outcome(state="probing", step=outcome.step))
-        _report(probes.poll())
+        _set_state(trial, outcome.model_copy(update={"state": "probing"}))
+        _follow(trial, probes)
         while probes.busy:
+            asked = stop_request(trial)
+            if asked is not None and asked.state != "pruned":
+                outcome = Outcome(state=asked.state, reason=asked.reason, step=outcome.step)
+                break
             time.sleep(POLL_S)
-            _report(probes.poll())
+            _follow(trial, probes)
     _set_state(trial, outcome)
 
 

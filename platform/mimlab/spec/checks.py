@@ -143,15 +143,14 @@ def _stopping_problems(spec: TrialSpec, study: Study) -> Iterator[Problem]:
         return
     at = ("sweep", "stopping")
     probes = {metric_of(probe): probe for probe in spec.probes}
-    during = ["train/loss", *(key for key, p in probes.items() if p.every_epochs is not None)]
+    during = [key for key, p in probes.items() if p.every_epochs is not None]
     if stopping.metric in probes and stopping.metric not in during:
         message = f"{stopping.metric} is measured only at the end; give its probe `every_epochs`"
         yield Problem((*at, "metric"), message)
     elif stopping.metric not in during:
-        message = f"nothing measures {stopping.metric} while a trial runs; there are "
-        yield Problem((*at, "metric"), message + _listed(during))
-    elif stopping.metric == "train/loss" and stopping.mode == "max":
-        yield Problem((*at, "metric"), "a small loss is good; add `mode: min`")
+        ranks = _listed(during) if during else "none: add a probe with `every_epochs`"
+        message = f"{stopping.metric} cannot rank trials while they run; of the probes there are "
+        yield Problem((*at, "metric"), message + ranks)
     epochs = spec.train.budget.epochs
     if epochs is not None and stopping.grace_epochs >= epochs:
         message = f"{stopping.grace_epochs:g} is not below the budget of {epochs:g} epochs"

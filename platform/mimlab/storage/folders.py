@@ -12,6 +12,7 @@ from mimlab.storage.records import (
     StatusRecord,
     SubmissionRecord,
     TrialRecord,
+    TrialsRecord,
 )
 from mimlab.storage.store import Store
 
@@ -94,6 +95,13 @@ class SubmissionFolder:
 
     def trials(self) -> list[TrialFolder]:
         return [TrialFolder(self.store, trial_id) for trial_id in self.record().trial_ids]
+
+    def trial_records(self) -> list[TrialRecord]:
+        """The trials as this submission's study has them. Raises UserError if they are missing."""
+        record = self.store.read_record(self.file("trials.json"), TrialsRecord)
+        if record is None:
+            raise UserError(f"{self.store.local(self.path)}: its trials.json is missing")
+        return record.trials
 
     def mlflow(self) -> MlflowLink | None:
         return self.store.read_record(self.file("mlflow.json"), MlflowLink)

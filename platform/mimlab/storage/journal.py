@@ -72,12 +72,16 @@ class Journal:
         self.differing += not same
 
     def flush(self) -> None:
-        """Publish the buffered points as one segment, named by its first `seq`."""
-        if not self._buffer:
-            return
-        lines = b"".join(point.model_dump_json().encode() + b"\n" for point in self._buffer)
-        self._store.write(f"{self._folder}/{self._buffer[0].seq:09d}.jsonl", lines)
-        self._buffer = []
+        """Publish the buffered points as one segment, named by its first `seq`.
+
+        Raises OSError; the points then wait for the next flush.
+        """
+        points = tuple(self._buffer)
+        if points:
+            lines = b"".join(point.model_dump_json().encode() + b"\n" for point in points)
+            self._store.write(f"{self._folder}/{points[0].seq:09d}.jsonl", lines)
+            # Another thread may have appended meanwhile; appending and this are atomic.
+            del self._buffer[: len(points)]
 
 
 def _equal(value: float, recorded: float | None) -> bool:

@@ -3,6 +3,7 @@
 <storage>/submissions/<submission id>/
     submission.json     SubmissionRecord
     study.yaml          the file as it was submitted
+    trials.json         TrialsRecord
     code.zip            the packages that run it
     baselines/*.json    ProbeRecord of the random-initialised encoder and of raw pixels
     lease/000001.json   LeaseRecord, one file per fencing number; the highest one holds
@@ -90,6 +91,16 @@ class TrialRecord(Record):
     """The keys that make the trial's identity, flat and dotted, as text: MLflow's params."""
     parent: str | None = None
     """The trial it was forked from."""
+
+
+class TrialsRecord(Record):
+    """The trials of a submission as its study has them.
+
+    Equal trials of several submissions are one trial, whose folder holds the record of the first;
+    what is not part of its identity, such as its probes, may differ.
+    """
+
+    trials: list[TrialRecord]
 
 
 class StatusRecord(Record):

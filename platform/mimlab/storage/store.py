@@ -32,7 +32,7 @@ class Store:
         """Raises FileNotFoundError."""
         return self.local(path).read_bytes()
 
-    def write(self, path: str, data: bytes) -> None:
+    def write(self, path: str, data: bytes | memoryview) -> None:
         """Replace `path` with `data`, atomically, creating folders as needed."""
         target = self.local(path)
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
@@ -64,7 +64,7 @@ class Store:
         """Names in `folder`, sorted, without hidden and temporary ones; [] if there is none."""
         try:
             names = [path.name for path in self.local(folder).iterdir()]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(name for name in names if not name.startswith("."))
 

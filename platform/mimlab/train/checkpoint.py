@@ -61,7 +61,7 @@ def write_checkpoint(
     """Write the state, then the manifest that commits it. `manifest` comes without hashes."""
     buffer = io.BytesIO()
     torch.save(vars(state), buffer)
-    data = buffer.getvalue()
+    data = buffer.getbuffer()
     folder = trial.file(f"checkpoints/{step_name(state.step)}")
     trial.store.write(f"{folder}/{STATE_FILE}", data)
     committed = manifest.model_copy(
@@ -132,10 +132,17 @@ class BackgroundWriter:
 def prune(trial: TrialFolder, *, keep_last: int, keep_steps: set[int]) -> None:
     """Remove checkpoints but the newest `keep_last` and those in `keep_steps`.
 
-    The manifest goes first, so that what is left of a folder is never taken for a checkpoint.
+    To be called with no write under way: what has no manifest then is torn, and goes too.
     """
     steps = trial.steps("checkpoints")
-    for step in steps[: max(0, len(steps) - keep_last)]:
-        if step not in keep_steps:
-            trial.store.remove(manifest_path(trial, step))
-            trial.store.remove(trial.file(f"checkpoints/{step_name(step)}"))
+    whole = [step for step in steps if trial.store.exists(manifest_path(trial, step))]
+    kept = keep_steps.intersection(whole) | set(whole[-keep_last:])
+    for step in steps:
+        if step not in kept:
+            discard(trial, step)
+
+
+def discard(trial: TrialFolder, step: int) -> None:
+    """Remove a checkpoint; its manifest first, so that what is left is never taken for one."""
+    trial.store.remove(manifest_path(trial, step))
+    trial.store.remove(trial.file(f"checkpoints/{step_name(step)}"))

@@ -43,7 +43,7 @@ def train(run: TrainingRun, feed: Iterable[Fed]) -> Outcome:
     """Train from the feed's first step to the budget's end, or to a stop request.
 
     Raises:
-        TrialError: `diverged`, where the loss is not finite.
+        TrialError: `diverged`, where loss or gradient is not finite.
     """
     for fed in feed:
         _step(run, fed)

@@ -11,10 +11,10 @@ from mimlab.train.stepper import FIGURES, StepResult
 
 
 class Diverged(TrialError):
-    """The loss of a step is not finite."""
+    """The loss or the gradient of a step is not finite."""
 
     def __init__(self, step: int, figures: torch.Tensor) -> None:
-        super().__init__("diverged", f"the loss of step {step} is not finite")
+        super().__init__("diverged", f"loss or gradient of step {step} is not finite")
         self.step = step
         self.figures = figures
         """(steps, figures) of the steps up to it, as `FIGURES` names them."""
@@ -23,9 +23,15 @@ class Diverged(TrialError):
 class Meter:
     """Collects step figures on the device and reads them once for each logged point."""
 
-    def __init__(self, pending: torch.Tensor, *, skipped: int, visible_tokens: float) -> None:
-        """`pending` (steps, figures): figures since the last point, from a checkpoint or empty."""
+    def __init__(
+        self, pending: torch.Tensor, *, skipped: int, visible_tokens: float, scaled: bool = False
+    ) -> None:
+        """`pending` (steps, figures): figures since the last point, from a checkpoint or empty.
+
+        `scaled`: a gradient scaler skips steps whose gradient is not finite (fp16).
+        """
         self._pending = list(pending.unbind())
+        self._scaled = scaled
         self.skipped = skipped
         self.visible_tokens = visible_tokens
         self._started = time.perf_counter()
@@ -42,16 +48,18 @@ class Meter:
         """(steps, figures) on the host, for a checkpoint."""
         if not self._pending:
             return torch.zeros(0, len(FIGURES))
-        return torch.stack([figures.cpu() for figures in self._pending])
+        return torch.stack(self._pending).cpu()
 
     def check(self, step: int) -> torch.Tensor:
         """The pending figures, float64, whose last row is `step`.
 
         Raises:
-            TrialError: `diverged`, naming the first step whose loss is not finite.
+            TrialError: `diverged`, naming the first step whose loss or gradient is not finite.
         """
         table = self.pending().double()
         finite = torch.isfinite(table[:, FIGURES.index("loss")])
+        if not self._scaled:
+            finite &= torch.isfinite(table[:, FIGURES.index("grad_norm")])
         if not finite.all():
             bad = step - len(finite) + 1 + int((~finite).nonzero()[0])
             raise Diverged(bad, table)

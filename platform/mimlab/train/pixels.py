@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
@@ -27,7 +29,9 @@ def to_pixels(
     return (images / scale + mean).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
+@functools.cache
 def _constants(device: torch.device) -> tuple[Tensor, Tensor]:
+    # Once a device: a copy from the host in each step would wait for everything before it.
     mean = torch.tensor(MEAN, device=device).view(3, 1, 1) * 255
     scale = 1 / (torch.tensor(STD, device=device).view(3, 1, 1) * 255)
     return mean, scale

@@ -7,13 +7,19 @@ the other.
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 
 from mimlab.storage.control import StopRequest, stop_request
 from mimlab.storage.folders import TrialFolder
 from mimlab.storage.journal import Journal
+from mimlab.storage.lease import LeaseLost
 from mimlab.storage.records import StatusRecord
+from mimlab.train.log import TrialLog
 
 PERIOD_S = 1.0
+SEGMENT_S = 5.0
+"""Between two segments of the journal: a segment is a file."""
 
 TIMING_KEYS = frozenset({"train/images_per_s", "train/wait_share"})
 """Metrics that differ between two runs of the same step."""
@@ -22,49 +28,64 @@ TIMING_KEYS = frozenset({"train/images_per_s", "train/wait_share"})
 class Reporter:
     """Publishes where a trial stands while it trains."""
 
-    def __init__(self, trial: TrialFolder, status: StatusRecord) -> None:
+    def __init__(
+        self, trial: TrialFolder, status: StatusRecord, check_fence: Callable[[], None]
+    ) -> None:
+        """`check_fence` raises LeaseLost once another driver has taken over."""
         self._trial = trial
         self._status = status
+        self._check_fence = check_fence
         self.journal = Journal(trial, timing_keys=TIMING_KEYS)
         self.stop: StopRequest | None = stop_request(trial)
-        self._lock = threading.Lock()
+        self._log = TrialLog(trial)
+        self._flushed = time.monotonic()
+        self._writing = threading.Lock()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
         self._thread.start()
 
     def progress(self, *, step: int, epoch: float, images_per_s: float) -> None:
         """What the next status will say."""
-        with self._lock:
-            self._status = self._status.model_copy(
-                update={"step": step, "epoch": epoch, "images_per_s": images_per_s}
-            )
+        self._status = self._status.model_copy(
+            update={"step": step, "epoch": epoch, "images_per_s": images_per_s}
+        )
 
     def append(self, step: int, metrics: dict[str, float]) -> None:
-        """Add a point to the journal; published within `PERIOD_S`."""
-        with self._lock:
-            self.journal.append(step, metrics)
+        """Add a point to the journal; published within `SEGMENT_S`."""
+        self.journal.append(step, metrics)
 
-    def flush(self) -> int:
-        """Publish the journal now; its high-water mark."""
-        with self._lock:
+    def flush(self) -> None:
+        """Publish the journal now. Raises OSError."""
+        with self._writing:
             self.journal.flush()
-            return self.journal.seq
+            self._flushed = time.monotonic()
 
     def close(self) -> None:
-        """Publish everything and end the thread."""
+        """Publish everything and end the thread. Raises OSError."""
         self._end.set()
         self._thread.join()
+        self.flush()
         self._publish()
 
     def _run(self) -> None:
+        told = ""
         while not self._end.wait(PERIOD_S):
-            self._publish()
+            try:
+                self._check_fence()
+                if time.monotonic() - self._flushed >= SEGMENT_S:
+                    self.flush()
+                self._publish()
+                told = ""
+            except LeaseLost:
+                return
+            except OSError as error:
+                # The storage may be back at the next turn; nothing is lost meanwhile.
+                if str(error) != told:
+                    told = str(error)
+                    self._log.write("storage fails", {"reason": told})
 
     def _publish(self) -> None:
-        self.flush()
         self.stop = stop_request(self._trial)
-        with self._lock:
-            heartbeat = self._status.heartbeat + 1
-            self._status = self._status.model_copy(update={"heartbeat": heartbeat})
-            status = self._status
+        status = self._status.model_copy(update={"heartbeat": self._status.heartbeat + 1})
+        self._status = status
         self._trial.write_status(status)

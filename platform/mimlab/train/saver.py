@@ -100,11 +100,13 @@ class Saver:
 
         def write() -> None:
             self._writing.check_fence()
-            write_checkpoint(self._trial, state, manifest)
+            self._reporter.flush()
+            # The checkpoint last: a resume never comes back to a step to export it.
             if exports:
                 self._export(state, manifest)
             if board is not None:
                 self._trial.store.write(self._trial.file(f"boards/{done:09d}.png"), board())
+            write_checkpoint(self._trial, state, manifest)
             self._prune()
 
         self._writer.submit(write)
@@ -133,7 +135,7 @@ class Saver:
             sizes={},
             fence=self._writing.fence,
             code_fingerprint=self._writing.code_fingerprint,
-            journal_seq=self._reporter.flush(),
+            journal_seq=self._reporter.journal.seq,
             next_batch_hash=self._next_batch_hash(done),
         )
 

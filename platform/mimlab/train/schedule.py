@@ -46,13 +46,13 @@ class CosineSchedule:
 
 
 def schedule_of(config: TrainConfig, num_images: int) -> CosineSchedule:
-    """The schedule of a trial; `lr = base_lr × batch_size ÷ 256`, warm-up at most half of it."""
+    """The schedule of a trial; `lr = base_lr × batch_size ÷ 256`."""
     total = total_steps(config.budget, num_images, config.batch_size)
     warmup = math.floor(config.warmup_epochs * num_images / config.batch_size)
     return CosineSchedule(
         peak_lr=config.optimizer.base_lr * config.batch_size / 256,
         min_lr=config.min_lr,
-        warmup_steps=min(warmup, total // 2),
+        warmup_steps=min(warmup, total - 1),
         total_steps=total,
     )
 

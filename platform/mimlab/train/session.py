@@ -6,6 +6,7 @@ import hashlib
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from mimlab.data.manifest import DataSet
 from mimlab.data.read_plan import ReadPlan
 from mimlab.data.segments import Place
 from mimlab.data.stream import BatchStream, StreamOptions
+from mimlab.errors import TrialError
 from mimlab.probe.config import metric_of
 from mimlab.spec.study import trial_spec
 from mimlab.storage.control import Outcome
@@ -24,7 +26,7 @@ from mimlab.storage.lease import check_fence
 from mimlab.storage.records import CheckpointManifest, StatusRecord
 from mimlab.train.boards import BoardMaker
 from mimlab.train.build import build_masking, build_objective
-from mimlab.train.checkpoint import TrainingState, newest_checkpoint
+from mimlab.train.checkpoint import TrainingState, discard, newest_checkpoint
 from mimlab.train.feed import Feeder, Planner
 from mimlab.train.fixed_images import fixed_images
 from mimlab.train.log import TrialLog
@@ -48,6 +50,8 @@ class WorkerConfig(BaseModel):
     storage: Path
     submission_id: str
     trial_id: str
+    spec: dict[str, Any]
+    """`TrialSpec` in JSON form, as the submission that runs the trial has it."""
     data: Path
     fence: int
     attempt: int
@@ -66,7 +70,7 @@ class Session:
         self.trial = trial
         self.place = place
         self.device = device
-        self.spec = trial_spec(trial.record().resolved)
+        self.spec = trial_spec(config.spec)
         self.log = TrialLog(trial)
         self.data = DataSet.open(config.data)
         self.split = self.data.split(self.spec.data.splits.train)
@@ -85,7 +89,7 @@ class Session:
         start = self._restore(found, optimizer, stepper) if found else 0
         if start >= self.schedule.total_steps:
             return Outcome(state="finished", step=start)
-        meter = _meter(found[0] if found else None)
+        meter = _meter(found[0] if found else None, scaled=self.spec.train.precision == "fp16")
         reporter = self._reporter(start) if self.place.rank == 0 else None
         saver = self._saver(reporter, optimizer, stepper) if reporter else None
         run = TrainingRun(
@@ -153,11 +157,18 @@ class Session:
         self.objective.load_state_dict(state.objective)
         optimizer.load_state_dict(state.optimizer)
         stepper.scaler.load_state_dict(state.scaler)
+        same = manifest.next_batch_hash == self.next_batch_hash(state.step)
         if self.place.rank == 0:
-            same = manifest.next_batch_hash == self.next_batch_hash(state.step)
             same_code = manifest.code_fingerprint == self.config.code_fingerprint
             self.log.write(
                 "resumed", {"step": state.step, "same_next_batch": same, "same_code": same_code}
+            )
+        if not same:
+            raise TrialError(
+                "failed",
+                f"step {state.step} would read other samples or masks than its checkpoint was made "
+                "for, so going on would be another trial; the code has changed: go back to it, or "
+                "raise the revision of the part that changed",
             )
         return state.step
 
@@ -183,7 +194,7 @@ class Session:
             fence=self.config.fence,
             attempt=self.config.attempt,
         )
-        return Reporter(self.trial, status)
+        return Reporter(self.trial, status, self._check_fence)
 
     def _saver(
         self, reporter: Reporter, optimizer: torch.optim.Optimizer, stepper: Stepper
@@ -208,11 +219,14 @@ class Session:
             next_batch_hash=self.next_batch_hash,
         )
 
+    def _check_fence(self) -> None:
+        check_fence(self.trial.store, self.config.submission_id, self.config.fence)
+
     def _writing(self) -> Writing:
         told = self.config
         return Writing(
             fence=told.fence,
-            check_fence=partial(check_fence, self.trial.store, told.submission_id, told.fence),
+            check_fence=self._check_fence,
             code_fingerprint=told.code_fingerprint,
             retention=self.spec.train.checkpoint,
             best_metric=metric_of(self.spec.probes[0]) if self.spec.probes else "",
@@ -231,6 +245,8 @@ class Session:
 
     def _log_unusable(self, step: int) -> None:
         self.log.write("checkpoint unusable", {"step": step, "answer": "the one before it is used"})
+        if self.place.rank == 0:
+            discard(self.trial, step)
 
     def _log_compared(self, reporter: Reporter) -> None:
         journal = reporter.journal
@@ -252,7 +268,13 @@ class Session:
         self.trial.store.write(path, json.dumps(content, indent=1).encode())
 
 
-def _meter(state: TrainingState | None) -> Meter:
+def _meter(state: TrainingState | None, *, scaled: bool) -> Meter:
     if state is None:
-        return Meter(torch.zeros(0, len(FIGURES)), skipped=0, visible_tokens=0.0)
-    return Meter(state.pending, skipped=state.skipped, visible_tokens=state.visible_tokens)
+        nothing = torch.zeros(0, len(FIGURES))
+        return Meter(nothing, skipped=0, visible_tokens=0.0, scaled=scaled)
+    return Meter(
+        state.pending,
+        skipped=state.skipped,
+        visible_tokens=state.visible_tokens,
+        scaled=scaled,
+    )

@@ -112,8 +112,9 @@ class Stepper:
         autocast = torch.autocast(
             self._device.type, dtype=self._dtype, enabled=self._dtype is not None
         )
-        with self._no_sync(last), autocast:
-            output: ObjectiveOutput = self._module(batch, plan, progress)
+        with self._no_sync(last):
+            with autocast:
+                output: ObjectiveOutput = self._module(batch, plan, progress)
             self.scaler.scale(output.loss_sum / nominal).backward()
         return output
 

@@ -13,6 +13,7 @@ from mimlab.data.segments import Place
 from mimlab.errors import TrialError
 from mimlab.storage.control import Outcome, read_outcome, write_outcome
 from mimlab.storage.folders import TrialFolder
+from mimlab.storage.lease import LeaseLost
 from mimlab.storage.store import Store
 from mimlab.train.log import TrialLog
 from mimlab.train.session import Session, WorkerConfig
@@ -22,7 +23,8 @@ def train_on_worker(config: dict) -> None:
     """Entry point of a Ray Train worker; `config` is a `WorkerConfig` in JSON form.
 
     A trial that cannot go on is an outcome, written down so that workers which are started again
-    end at once. Any other error may have come from a peer that died: it is raised, and Ray Train
+    end at once; with several workers it is raised besides, because the others may be waiting for
+    this one. Any other error may have come from a peer that died: it is raised, and Ray Train
     starts the workers again from the last checkpoint.
     """
     told = WorkerConfig.model_validate(config)
@@ -34,7 +36,12 @@ def train_on_worker(config: dict) -> None:
     try:
         outcome = Session(told, trial, place, ray.train.torch.get_device()).run()
     except TrialError as error:
-        outcome = Outcome(state=error.state, reason=str(error))
+        write_outcome(trial, Outcome(state=error.state, reason=str(error)))
+        if place.world > 1:
+            raise RuntimeError(str(error)) from error
+        return
+    except LeaseLost:
+        return
     except Exception:
         TrialLog(trial).write("error", {"rank": place.rank, "traceback": traceback.format_exc()})
         raise

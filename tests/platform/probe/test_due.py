@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mimlab.probe.config import KnnProbe, LinearProbe
 from mimlab.probe.due import due_steps, settings_of, unanswered
+from mimlab.spec.study import Splits
 from mimlab.storage.records import ProbeRecord
 
 KNN = KnnProbe(name="knn", every_epochs=10)
@@ -32,7 +33,7 @@ def record(step: int, probe, **changes) -> ProbeRecord:
     return ProbeRecord(
         probe=probe.name,
         protocol="knn/1",
-        settings=settings_of(probe),
+        settings=settings_of(probe, Splits()),
         step=step,
         epoch=1.0,
         metrics={"probe/knn/top1": 0.5},
@@ -48,10 +49,23 @@ def record(step: int, probe, **changes) -> ProbeRecord:
 def test_a_record_answers_for_its_own_settings_only() -> None:
     due = {100: [KNN], 200: [KNN, LINEAR]}
     other = KNN.model_copy(update={"k": 5})
-    assert names(unanswered(due, [record(100, KNN)])) == {200: ["knn", "linear"]}
-    assert names(unanswered(due, [record(100, other)])) == {100: ["knn"], 200: ["knn", "linear"]}
+    assert names(unanswered(due, [record(100, KNN)], Splits())) == {200: ["knn", "linear"]}
+    assert names(unanswered(due, [record(100, other)], Splits())) == {
+        100: ["knn"],
+        200: ["knn", "linear"],
+    }
 
 
 def test_when_a_probe_runs_is_not_one_of_its_settings() -> None:
     rarer = KNN.model_copy(update={"every_epochs": 20.0, "at": "end"})
-    assert unanswered({100: [rarer]}, [record(100, KNN)]) == {}
+    assert unanswered({100: [rarer]}, [record(100, KNN)], Splits()) == {}
+
+
+def test_a_failed_probe_is_no_answer() -> None:
+    failed = record(100, KNN, error="out of memory", metrics={})
+    assert names(unanswered({100: [KNN]}, [failed], Splits())) == {100: ["knn"]}
+
+
+def test_other_splits_are_another_question() -> None:
+    splits = Splits(probe_test="val")
+    assert names(unanswered({100: [KNN]}, [record(100, KNN)], splits)) == {100: ["knn"]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mimlab.errors import UserError
 from mimlab.search.placement import Capacity, concurrent_trials, cpus_of_trial
 from mimlab.spec.study import Resources
@@ -33,7 +34,7 @@ def test_too_small_a_cluster_is_refused_with_what_would_fit() -> None:
 
 def test_missing_gpus_are_refused_by_their_number() -> None:
     resources = Resources(workers=4, gpus_per_worker=1)
-    with pytest.raises(UserError, match="needs 4 GPUs .* has 1"):
+    with pytest.raises(UserError, match=r"needs 4 GPUs .* has 1"):
         concurrent_trials(resources, Capacity(64.0, 1.0), num_trials=1, probes=False)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from mimlab.search.stopping import EPOCH, AskingScheduler, scheduler_of
-from mimlab.spec.sweep import Asha
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from mimlab.search.stopping import EPOCH, AskingScheduler, scheduler_of
+from mimlab.spec.sweep import Asha
+from mimlab.storage.records import ProbeRecord
 
 KNN = "probe/knn/top1"
 
@@ -23,15 +25,25 @@ def asked() -> list[tuple[str, str]]:
     return []
 
 
+def asking(asked: list, past: dict | None = None) -> TrialScheduler:
+    return scheduler_of(
+        asha(),
+        max_epochs=40.0,
+        ask_to_stop=lambda *ask: asked.append(ask),
+        past=past or {},
+    )
+
+
 @pytest.fixture
 def scheduler(asked) -> AskingScheduler:
-    found = scheduler_of(asha(), max_epochs=40.0, ask_to_stop=lambda *ask: asked.append(ask))
+    found = asking(asked)
     assert isinstance(found, AskingScheduler)
     return found
 
 
 def trials(scheduler: TrialScheduler, count: int) -> list[Trial]:
-    made = [Trial("run_trial", config={"trial_id": f"t{i}"}, stub=True) for i in range(count)]
+    configs = [{"trial": {"trial_id": f"t{i}"}} for i in range(count)]
+    made = [Trial("run_trial", config=config, stub=True) for config in configs]
     for trial in made:
         scheduler.on_trial_add(None, trial)  # pyright: ignore[reportArgumentType]
     return made
@@ -73,7 +85,7 @@ def test_a_result_of_another_probe_is_no_judgement(scheduler, asked) -> None:
 
 def test_recorded_results_rebuild_the_rungs_after_a_restart(asked) -> None:
     """A new scheduler that is told the old results first decides as the old one would have."""
-    found = scheduler_of(asha(), max_epochs=40.0, ask_to_stop=lambda *ask: asked.append(ask))
+    found = asking(asked)
     before, late = trials(found, 2)
     for epoch, score in ((5.0, 0.8), (10.0, 0.9)):
         found.on_trial_result(None, before, result(epoch, score))  # pyright: ignore[reportArgumentType]
@@ -81,6 +93,27 @@ def test_recorded_results_rebuild_the_rungs_after_a_restart(asked) -> None:
     assert [trial_id for trial_id, _ in asked] == ["t1"]
 
 
+def test_trials_that_ended_before_still_fill_the_rungs(asked) -> None:
+    record = ProbeRecord(
+        probe="knn",
+        protocol="knn/1",
+        settings={},
+        step=1,
+        epoch=5.0,
+        metrics={KNN: 0.9},
+        encoder_hash="",
+        data_fingerprint="",
+        num_fit=1,
+        num_test=1,
+        seconds=0.0,
+        time_ms=0,
+    )
+    found = asking(asked, past={"finished": [record]})
+    (late,) = trials(found, 1)
+    found.on_trial_result(None, late, result(5.0, 0.2))  # pyright: ignore[reportArgumentType]
+    assert [trial_id for trial_id, _ in asked] == ["t0"]
+
+
 def test_without_stopping_every_trial_runs_to_its_end() -> None:
-    found = scheduler_of(None, max_epochs=1.0, ask_to_stop=lambda *_: None)
+    found = scheduler_of(None, max_epochs=1.0, ask_to_stop=lambda *_: None, past={})
     assert isinstance(found, FIFOScheduler)

@@ -74,7 +74,7 @@ def test_a_batch_must_divide_into_micro_batches(studies, accumulate: int, worker
         (
             {"metric": "probe/knn/top2"},
             "metric",
-            "nothing measures probe/knn/top2 while a trial runs; there are train/loss, "
+            "probe/knn/top2 cannot rank trials while they run; of the probes there are "
             "probe/knn/top1",
         ),
         (
@@ -82,7 +82,11 @@ def test_a_batch_must_divide_into_micro_batches(studies, accumulate: int, worker
             "metric",
             "probe/linear/top1 is measured only at the end; give its probe `every_epochs`",
         ),
-        ({"metric": "train/loss"}, "metric", "a small loss is good; add `mode: min`"),
+        (
+            {"metric": "train/loss"},
+            "metric",
+            "train/loss cannot rank trials while they run; of the probes there are probe/knn/top1",
+        ),
         (
             {"metric": "probe/knn/top1", "grace_epochs": 10},
             "grace_epochs",

@@ -187,7 +187,7 @@ def test_diverging_is_an_outcome_that_names_the_step_and_its_samples(
     from mimlab.errors import TrialError
 
     session = session_of("train.optimizer.base_lr=1.0e+30")
-    with pytest.raises(TrialError, match=r"the loss of step \d+ is not finite") as caught:
+    with pytest.raises(TrialError, match=r"loss or gradient of step \d+ is not finite") as caught:
         session.run()
     assert caught.value.state == "diverged"
     (name,) = session.trial.store.list(session.trial.file("diverged"))

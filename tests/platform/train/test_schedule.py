@@ -7,6 +7,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mimlab.train.config import Budget, OptimizerConfig, TrainConfig
 from mimlab.train.schedule import (
     CosineSchedule,

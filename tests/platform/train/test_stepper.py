@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+
 from mimlab.train.build import build_masking, build_objective
 from mimlab.train.feed import Planner
 from mimlab.train.optimizer import build_optimizer, set_lr

@@ -1,0 +1,126 @@
+"""`mimlab compare` on a submission whose trials have come differently far."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from mimlab.storage.folders import SubmissionFolder, TrialFolder
+from mimlab.storage.journal import Journal
+from mimlab.storage.records import ProbeRecord, StatusRecord, TrialState
+
+KNN, LINEAR = "probe/knn/top1", "probe/linear/top1"
+
+
+def ended(trial: TrialFolder, state: TrialState) -> None:
+    trial.write_status(StatusRecord(state=state, reason="as it went"))
+    journal = Journal(trial)
+    for step, speed in enumerate((10.0, 1200.0, 1300.0), start=1):
+        journal.append(step, {"train/images_per_s": speed, "mask/ratio_realised": 0.4375})
+    journal.flush()
+
+
+def probed(trial: TrialFolder, step: int, key: str, score: float) -> None:
+    write_probe(trial, trial.file(f"probes/{key.split('/')[1]}-{step:09d}.json"), key, score, step)
+
+
+def write_probe(
+    folder: TrialFolder | SubmissionFolder, path: str, key: str, score: float, step: int = 0
+) -> None:
+    *encoder, probe, _ = key.split("/")
+    record = ProbeRecord(
+        probe=probe,
+        protocol=f"{probe}/1",
+        settings={},
+        step=step,
+        epoch=1.0,
+        metrics={key: score, key.replace("top1", "top5"): 1.0},
+        encoder_hash=encoder[-1],
+        data_fingerprint="data",
+        num_fit=10,
+        num_test=10,
+        seconds=1.0,
+        time_ms=1,
+    )
+    folder.store.write_record(path, record)
+
+
+@pytest.fixture
+def submission(folder, create_study: Callable) -> SubmissionFolder:
+    """Two ratios with two seeds each: none of them started."""
+    changes = ("sweep.seeds=[0, 1]", f"storage={folder}/runs")
+    return create_study(folder / "tiny.yaml", *changes).submission
+
+
+@pytest.fixture
+def half_done(submission: SubmissionFolder) -> SubmissionFolder:
+    """One ratio finished, of the other one seed pruned and one failed."""
+    scores: Sequence[tuple[TrialState, float]] = (
+        ("finished", 0.7),
+        ("finished", 0.8),
+        ("pruned", 0.9),
+    )
+    for trial, (state, score) in zip(submission.trials(), scores, strict=False):
+        ended(trial, state)
+        probed(trial, 100, KNN, 0.99)
+        probed(trial, 200, KNN, score)
+    probed(submission.trials()[0], 200, LINEAR, 0.6)
+    submission.trials()[3].write_status(StatusRecord(state="failed", reason="out of luck"))
+    for name, score in (("random-init", 0.5), ("raw-pixels", 0.95)):
+        path = submission.file(f"baselines/{name}-knn.json")
+        write_probe(submission, path, f"baseline/{name}/knn/top1", score)
+    return submission
+
+
+def test_a_row_is_a_point_with_its_last_scores_over_seeds(call, half_done) -> None:
+    said = call("compare", "tiny", "--json")
+    assert (said.code, said.err) == (0, "")
+    found = json.loads(said.out)
+    assert (found["submission"], found["study"]) == (half_done.id, "tiny")
+    assert found["metrics"] == [KNN, LINEAR]
+    done, other = found["rows"]
+    assert (done["label"], done["ratio_asked"], done["ratio_realised"]) == ("random", 0.5, 0.4375)
+    assert done["scores"] == {KNN: [0.7, 0.8], LINEAR: [0.6]}
+    assert done["images_per_s"] == 1200.0
+    assert other["states"] == ["pruned", "failed"] and other["scores"] == {KNN: [0.9]}
+    assert [(b["label"], b["scores"]) for b in found["baselines"]] == [
+        ("random-init", {KNN: [0.5]}),
+        ("raw-pixels", {KNN: [0.95]}),
+    ]
+
+
+def test_the_best_trial_is_the_one_with_the_best_score(call, half_done) -> None:
+    found = json.loads(call("compare", "tiny", "--json").out)
+    assert found["best_trial"] == half_done.trials()[2].id
+
+
+def test_the_table_says_what_the_json_says(call, half_done) -> None:
+    """By its id as by the study's name."""
+    for name in ("tiny", half_done.id):
+        said = call("compare", name)
+        assert said.code == 0
+        lines = [line for line in said.out.splitlines() if "random" in line]
+        assert "(failed, pruned)" in lines[0] and "0.9000" in lines[0]
+        assert "0.7500 ± 0.0707" in lines[1] and "0.6000" in lines[1] and "1,200" in lines[1]
+        assert "random-initialised encoder" in lines[2] and "0.5000" in lines[2]
+        assert "Raw pixels beat every encoder by knn." in said.out
+        assert f"Best trial by knn: {half_done.trials()[2].id}" in said.out
+
+
+def test_a_failed_seed_does_not_lend_its_place_to_another(call, submission) -> None:
+    """Seeds without a score leave the others' scores with their own trials."""
+    first, second, *_ = submission.trials()
+    first.write_status(StatusRecord(state="failed"))
+    ended(second, "finished")
+    probed(second, 200, KNN, 0.8)
+    found = json.loads(call("compare", "tiny", "--json").out)
+    assert found["best_trial"] == second.id
+
+
+def test_a_study_that_has_not_begun_has_rows_without_scores(call, submission) -> None:
+    found = json.loads(call("compare", "tiny", "--json").out)
+    assert found["metrics"] == [] and found["best_trial"] is None
+    assert [row["states"] for row in found["rows"]] == [["pending", "pending"]] * 2
+    assert "random (pending)" in call("compare", "tiny").out

@@ -1,0 +1,60 @@
+"""What `mimlab` says of itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+COMMANDS = ["validate", "plan", "schema", "run", "resume", "compare", "list"]
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "data import", "data inspect"])
+def test_every_command_shows_an_example(call, command: str) -> None:
+    said = call(*command.split(), "--help")
+    assert said.code == 0
+    assert f"Example: mimlab {command} " in said.words
+
+
+def test_the_first_page_names_every_command(call) -> None:
+    said = call("--help")
+    assert said.code == 0
+    for command in [*COMMANDS, "data"]:
+        assert f" {command} " in said.words
+
+
+@pytest.mark.parametrize("arguments", [[], ["data"]])
+def test_no_arguments_print_the_help(call, arguments: list[str]) -> None:
+    said = call(*arguments)
+    assert "Usage: mimlab" in said.words and "Commands" in said.words
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["train"], "No such command 'train'"),
+        (["run"], "Missing argument 'STUDY'"),
+        (["run", "tiny.yaml", "--fast"], "No such option: --fast"),
+        (["list", "colours"], "'colours' is not one of"),
+        (["data", "import", "x"], "Missing option '--to'"),
+    ],
+)
+def test_a_command_that_does_not_exist_is_named(call, arguments: list[str], named: str) -> None:
+    said = call(*arguments)
+    assert said.code == 2
+    assert named in said.words and said.out == ""
+
+
+def test_the_module_runs_as_a_program(tmp_path) -> None:
+    """As a process of its own; help comes without waiting for torch or Ray."""
+    program = "import sys, mimlab.cli.main; print('torch' in sys.modules or 'ray' in sys.modules)"
+    heavy = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert heavy.stdout.strip() == "False", heavy.stderr
+    command = [sys.executable, "-m", "mimlab.cli.main"]
+    bare = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert "Usage:" in bare.stdout + bare.stderr and "Traceback" not in bare.stderr
+    missing = [*command, "compare", "nothing"]
+    refused = subprocess.run(missing, capture_output=True, text=True, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"error: {tmp_path}/runs: there is no submission 'nothing'")

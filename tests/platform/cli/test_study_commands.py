@@ -1,0 +1,71 @@
+"""`validate`, `plan`, `schema` and `list`: text for people, JSON for programs, the same facts."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+def test_validate_counts_the_trials(call, folder) -> None:
+    said = call("validate", "tiny.yaml", "--set", "sweep.seeds=[0, 1, 2]")
+    assert said.code == 0
+    assert said.out == "tiny.yaml: study 'tiny' is sound; 6 trials\n"
+    said = call("validate", "tiny.yaml", "--json")
+    assert json.loads(said.out) == {"study": "tiny", "trials": 2}
+    assert not (folder / "runs").exists()
+
+
+def test_plan_shows_what_would_run(call, folder) -> None:
+    said = call("plan", "tiny.yaml", "--json")
+    assert said.code == 0, said
+    found = json.loads(said.out)
+    assert (found["study"], found["images"], found["to_run"]) == ("tiny", 1438, 2)
+    assert found["concurrent"] == 1
+    hidden = [(trial["hidden_patches"], trial["patches"]) for trial in found["trials"]]
+    assert hidden == [(8, 16), (12, 16)]
+    assert {trial["steps"] for trial in found["trials"]} == {600}
+    text = call("plan", "tiny.yaml").words
+    for trial in found["trials"]:
+        assert trial["id"] in text and trial["state"] == "pending"
+    for shown in ("masking.ratio=0.5", "8 of 16", "12 of 16", "1,438 images", "2 trials to run"):
+        assert shown in text
+
+
+def test_plan_makes_nothing_but_the_built_in_data(call, folder) -> None:
+    assert call("plan", "tiny.yaml").code == 0
+    assert [path.name for path in (folder / "runs").iterdir()] == ["data"]
+
+
+def test_plan_shortens_a_long_list_and_says_so(call) -> None:
+    seeds = f"sweep.seeds={list(range(40))}"
+    assert "… and 20 more" in call("plan", "tiny.yaml", "--set", seeds).words
+    assert len(json.loads(call("plan", "tiny.yaml", "--set", seeds, "--json").out)["trials"]) == 80
+
+
+def test_the_schema_knows_every_section(call) -> None:
+    said = call("schema")
+    assert said.code == 0
+    found = json.loads(said.out)
+    assert {"study", "data", "masking", "train", "probes", "sweep"} <= set(found["properties"])
+
+
+def test_list_has_every_kind_and_each_alone(call) -> None:
+    found = json.loads(call("list", "--json").out)
+    assert set(found) == {"objectives", "targets", "maskings"}
+    assert {"random", "block"} <= {part["name"] for part in found["maskings"]}
+    for kind, parts in found.items():
+        assert json.loads(call("list", kind, "--json").out) == {kind: parts}
+        text = call("list", kind).words
+        for part in parts:
+            assert part["name"] in text
+            for parameter in part["parameters"]:
+                assert f"{parameter['name']} = " in text
+
+
+@pytest.mark.parametrize("command", ["validate", "plan"])
+def test_a_preset_changes_what_is_shown(call, folder, command: str) -> None:
+    with (folder / "tiny.yaml").open("a") as file:
+        file.write("presets: {many: {sweep: {seeds: [0, 1]}}}\n")
+    trials = json.loads(call(command, "tiny.yaml", "--preset", "many", "--json").out)["trials"]
+    assert (trials if command == "validate" else len(trials)) == 4

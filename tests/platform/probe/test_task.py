@@ -1,0 +1,98 @@
+"""A probe reads an export and leaves a record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mimlab.probe.due import settings_of
+from mimlab.probe.task import probe_baselines, probe_export
+from mimlab.spec.study import trial_spec
+from mimlab.storage.records import ProbeRecord
+
+PROBES = (
+    "probes=[{name: knn, k: 5, every_epochs: 0.6},"
+    " {name: linear, epochs: 3, max_fit: 200, at: end}]"
+)
+
+
+def run(made, step: int, *names: str) -> list[ProbeRecord]:
+    probe_export(made.order.model_dump(mode="json"), made.trial.id, step, list(names))
+    return made.trial.probes()
+
+
+def test_each_probe_that_is_asked_leaves_one_record(exported: Callable) -> None:
+    made = exported([24], PROBES)
+    knn, linear = run(made, 24, "knn", "linear")
+    assert (knn.probe, linear.probe) == ("knn", "linear")
+    train, test = (made.data.split(name).num_rows for name in ("train", "test"))
+    assert (knn.num_fit, knn.num_test) == (train, test)
+    assert (linear.num_fit, linear.num_test) == (200, test)
+    spec = trial_spec(made.order.spec)
+    settings = [settings_of(probe, spec.data.splits) for probe in spec.probes]
+    assert [knn.settings, linear.settings] == settings
+    for record in (knn, linear):
+        assert (record.step, record.epoch, record.error) == (24, 2.4, "")
+        assert record.encoder_hash == made.card.weights_sha256
+        assert record.data_fingerprint == made.data.fingerprint
+        assert record.protocol == f"{record.probe}/1"
+        assert f"probe/{record.probe}/top1" in record.metrics
+        assert all(0 <= value <= 1 for value in record.metrics.values())
+        assert record.metrics[f"probe/{record.probe}/top1"] > 0.2  # chance is 0.1
+
+
+def test_only_what_is_asked_is_run(exported: Callable) -> None:
+    made = exported([9, 24], PROBES)
+    (record,) = run(made, 9, "knn")
+    assert (record.step, record.probe) == (9, "knn")
+
+
+def test_the_same_export_gives_the_same_scores(exported: Callable) -> None:
+    made = exported([24], PROBES)
+    first = [record.metrics for record in run(made, 24, "knn", "linear")]
+    assert [record.metrics for record in run(made, 24, "knn", "linear")] == first
+
+
+def test_an_export_that_is_not_there_or_not_complete_is_refused(exported: Callable) -> None:
+    made = exported([9, 24], PROBES)
+    made.trial.store.remove(made.trial.file("exports/step_000000009/encoder.json"))
+    for step in (9, 10):
+        with pytest.raises(ValueError, match=f"no complete export of step {step}"):
+            run(made, step, "knn")
+    assert made.trial.probes() == []
+
+
+def test_a_corrupt_export_is_refused(exported: Callable) -> None:
+    made = exported([24], PROBES)
+    path: Path = made.trial.store.local(
+        made.trial.file("exports/step_000000024/encoder.safetensors")
+    )
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(ValueError, match="export of step 24 is corrupt"):
+        run(made, 24, "knn")
+    assert made.trial.probes() == []
+
+
+def test_baselines_are_the_untrained_encoder_and_raw_pixels(exported: Callable) -> None:
+    made = exported([24], PROBES)
+    store, submission = made.trial.store, made.submission
+    probe_baselines(made.order.model_dump(mode="json"), submission.id)
+    names = store.list(submission.file("baselines"))
+    assert names == [
+        f"{label}-{probe}.json"
+        for label in ("random-init", "raw-pixels")
+        for probe in ("knn", "linear")
+    ]
+    found = {
+        name: store.read_record(submission.file(f"baselines/{name}"), ProbeRecord) for name in names
+    }
+    scores = {key: v for record in found.values() if record for key, v in record.metrics.items()}
+    assert scores["baseline/raw-pixels/knn/top1"] > 0.95
+    assert 0.2 < scores["baseline/random-init/knn/top1"] < 0.95
+    # The export here is of weights that never trained: the same encoder, so the same score.
+    knn = run(made, 24, "knn")[0]
+    assert scores["baseline/random-init/knn/top1"] == knn.metrics["probe/knn/top1"]
