@@ -16,7 +16,7 @@ from ray.data import DataContext
 from mimlab.search import ray_settings
 from mimlab.search.placement import Capacity
 
-QUIET_LOGGERS = ("ray", "ray.tune", "ray.train", "ray.data", "alembic", "mlflow")
+QUIET_LOGGERS = ("ray", "ray.train", "ray.data", "alembic", "mlflow")
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ def local_cluster(log_folder: Path) -> Iterator[Cluster]:
     ray_settings.apply()
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
+    # A trial whose process died is no error yet: it is started again, and its folder tells.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     ray.init(
         address="local",
         num_cpus=_logical_cpus(),

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import ray
@@ -28,6 +29,7 @@ from mimlab.storage import control, lease
 from mimlab.storage.control import StopRequest
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
 from mimlab.storage.records import DONE, ProbeRecord, TrialState
+from mimlab.storage.store import Store
 from mimlab.track.drain import Drain
 from mimlab.track.view import MlflowView
 from mimlab.train.schedule import total_steps
@@ -67,6 +69,7 @@ class Driver:
         """Why the baselines could not be measured."""
         self._options = options or Options()
         self._stopping = threading.Event()
+        self._asked: StopRequest | None = None
         self._specs = {record.id: record.resolved for record in planned.trials}
 
     def open_trials(self) -> list[TrialFolder]:
@@ -109,8 +112,8 @@ class Driver:
 
     def stop(self, state: Literal["stopped", "preempted"], reason: str) -> None:
         """Ask every trial to save a checkpoint and end in `state`, and start no other."""
+        request = self._asked = StopRequest(state=state, reason=reason)
         self._stopping.set()
-        request = StopRequest(state=state, reason=reason)
         for trial in self.submission.trials():
             if trial.status().state not in DONE:
                 control.request_stop(trial, request)
@@ -190,7 +193,7 @@ class Driver:
                 scheduler=scheduler_of(
                     study.sweep.stopping,
                     max_epochs=self._epochs(),
-                    ask_to_stop=self._ask_to_stop,
+                    ask_to_stop=partial(_ask_to_stop, self.submission.store),
                     past=self._past(trials),
                 ),
             ),
@@ -222,10 +225,6 @@ class Driver:
         steps = total_steps(study.train.budget, num_images, study.train.batch_size)
         return steps * study.train.batch_size / num_images
 
-    def _ask_to_stop(self, trial_id: str, reason: str) -> None:
-        request = StopRequest(state="pruned", reason=reason)
-        control.request_stop(TrialFolder(self.submission.store, trial_id), request)
-
     def _start_baselines(self, trial: TrialFolder) -> ray.ObjectRef | None:
         study = self.planned.study
         have = self.submission.store.list(self.submission.file("baselines"))
@@ -248,10 +247,15 @@ class Driver:
 
     def _settle(self, trials: list[TrialFolder]) -> None:
         """Trials whose process could not write its own end get a true status."""
+        died = StopRequest(state="failed", reason="its process died too often: see log.jsonl")
+        end = self._asked or died
         for trial in trials:
             status = trial.status()
             if status.state in ("running", "probing", "pending"):
-                state: TrialState = "stopped" if self._stopping.is_set() else "failed"
-                reason = "" if state == "stopped" else "its process died too often: see log.jsonl"
-                update = {"state": state, "reason": reason}
+                update = {"state": end.state, "reason": end.reason}
                 trial.write_status(status.model_copy(update=update))
+
+
+def _ask_to_stop(store: Store, trial_id: str, reason: str) -> None:
+    """No method: Tune pickles the scheduler and what it calls."""
+    control.request_stop(TrialFolder(store, trial_id), StopRequest(state="pruned", reason=reason))
