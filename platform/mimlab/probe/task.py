@@ -22,6 +22,9 @@ from mimlab.storage.store import Store
 from mimlab.train.build import build_objective
 from mimlab.train.export import load_encoder, read_card
 
+LOWEST_PRIORITY = 19
+"""Of processes, as `nice` counts them."""
+
 RANDOM_INIT = "random-init"
 RAW_PIXELS = "raw-pixels"
 
@@ -100,6 +103,8 @@ def _probe(
     told: ProbeOrder, spec: TrialSpec, probes: list[AnyProbe], subject: Subject
 ) -> list[ProbeRecord]:
     """Probes that read the same images share one pass over them."""
+    # Training goes first where both share the cores.
+    os.setpriority(os.PRIO_PROCESS, 0, LOWEST_PRIORITY)
     torch.set_num_threads(told.threads)
     device = told.device()
     source = ProbeData(DataSet.open(told.data), spec.data.splits, spec.data.image_size)

@@ -13,6 +13,8 @@ SETTINGS = {
     # The second version re-reads every footer at each epoch.
     "RAY_DATA_USE_DATASOURCE_V2": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Threads that wait for each other must not spin: probes and reading share the cores.
+    "OMP_WAIT_POLICY": "PASSIVE",
     # The newer output prints a box even when it is told to be silent.
     "RAY_AIR_NEW_OUTPUT": "0",
     # The driver handles Ctrl-C: it asks the trials to save.
