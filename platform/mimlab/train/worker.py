@@ -13,7 +13,7 @@ from mimlab.data.segments import Place
 from mimlab.errors import TrialError
 from mimlab.storage.control import Outcome, read_outcome, write_outcome
 from mimlab.storage.folders import TrialFolder
-from mimlab.storage.lease import LeaseLost
+from mimlab.storage.lease import LeaseLost, check_fence
 from mimlab.storage.store import Store
 from mimlab.train.log import TrialLog
 from mimlab.train.session import Session, WorkerConfig
@@ -29,7 +29,7 @@ def train_on_worker(config: dict) -> None:
     """
     told = WorkerConfig.model_validate(config)
     trial = TrialFolder(Store(told.storage), told.trial_id)
-    if read_outcome(trial) is not None:
+    if read_outcome(trial) is not None or _superseded(told, trial):
         return
     context = ray.train.get_context()
     place = Place(context.get_world_rank(), context.get_world_size(), _share_iterators)
@@ -41,12 +41,22 @@ def train_on_worker(config: dict) -> None:
             raise RuntimeError(str(error)) from error
         return
     except LeaseLost:
+        if place.world > 1:
+            raise  # the others may be waiting for this one
         return
     except Exception:
         TrialLog(trial).write("error", {"rank": place.rank, "traceback": traceback.format_exc()})
         raise
     if place.rank == 0:
         write_outcome(trial, outcome)
+
+
+def _superseded(told: WorkerConfig, trial: TrialFolder) -> bool:
+    try:
+        check_fence(trial.store, told.submission_id, told.fence)
+    except LeaseLost:
+        return True
+    return False
 
 
 def _share_iterators(iterators: list[DataIterator] | None) -> list[DataIterator]:

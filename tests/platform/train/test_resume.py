@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import timm
 import torch
+from timm.models import VisionTransformer
 
 from mimlab.storage import control, lease
 from mimlab.storage.control import StopRequest
@@ -143,8 +145,6 @@ def test_retention_keeps_the_newest(undisturbed: TrialFolder) -> None:
 
 
 def test_an_export_is_what_plain_timm_loads(undisturbed: TrialFolder) -> None:
-    import timm
-
     card = read_card(undisturbed, 24)
     assert card is not None
     model = timm.create_model(
@@ -159,6 +159,7 @@ def test_an_export_is_what_plain_timm_loads(undisturbed: TrialFolder) -> None:
             undisturbed.store.local(undisturbed.file("exports/step_000000024/encoder.safetensors"))
         ),
     ).eval()
+    assert isinstance(model, VisionTransformer)
     images = torch.randn(3, 3, 16, 16)
     ours = load_encoder(undisturbed, card)
     assert torch.equal(ours.forward_features(images), model.forward_features(images))

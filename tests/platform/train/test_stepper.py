@@ -28,12 +28,13 @@ def stepped(session: Session):
     planner = Planner(build_masking(spec, objective.backbone.grid), spec.seed)
     ids = torch.arange(100)
     images = torch.randn(100, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    figures: list[float] = []
     for step in range(3):
         plan = planner.plan(planner.keys(ids, torch.full_like(ids, step)), Progress(step, 0.0))
         set_lr(optimizer, 1e-3)
-        result = stepper.step(Batch(ids, images), plan, Progress(step, 0.0))
-    figures = dict(zip(FIGURES, result.figures.tolist(), strict=True))
-    return {k: v.clone() for k, v in objective.state_dict().items()}, figures
+        figures = stepper.step(Batch(ids, images), plan, Progress(step, 0.0)).figures.tolist()
+    weights = {name: tensor.clone() for name, tensor in objective.state_dict().items()}
+    return weights, dict(zip(FIGURES, figures, strict=True))
 
 
 NO_DROP = "backbone.drop_path=0.0"

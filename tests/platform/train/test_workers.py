@@ -22,6 +22,7 @@ from mimlab.train.worker import train_on_worker
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(900),
     pytest.mark.usefixtures("ray_local"),
     # Ray Train leaves its log files to the garbage collector.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
