@@ -17,6 +17,8 @@ SETTINGS = {
     "OMP_WAIT_POLICY": "PASSIVE",
     # The newer output prints a box even when it is told to be silent.
     "RAY_AIR_NEW_OUTPUT": "0",
+    # A death that is made good is no news; every line of Ray's processes is in its log files.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",
     # The driver handles Ctrl-C: it asks the trials to save.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # Results live in the storage folder; Ray's own copies need not be fresh.
