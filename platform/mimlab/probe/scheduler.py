@@ -10,7 +10,8 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from mimlab.probe.due import AnyProbe, settings_of, unanswered
 from mimlab.probe.evaluate import PROTOCOLS
-from mimlab.probe.task import ProbeOrder, probe_export, probe_file
+from mimlab.probe.remote import OWN_PROCESSES, probe_export
+from mimlab.probe.task import ProbeOrder, probe_file
 from mimlab.spec.study import trial_spec
 from mimlab.storage.folders import TrialFolder
 from mimlab.storage.records import ProbeRecord
@@ -39,9 +40,12 @@ class ProbeScheduler:
         self._splits = trial_spec(order.spec).data.splits
         # A probe runs beside its trial, not in the trial's own small placement group.
         beside = PlacementGroupSchedulingStrategy(None)  # pyright: ignore[reportArgumentType]
-        self._task = ray.remote(num_cpus=cpus, max_retries=MAX_RETRIES, scheduling_strategy=beside)(
-            probe_export
-        )
+        self._task = ray.remote(
+            num_cpus=cpus,
+            max_retries=MAX_RETRIES,
+            scheduling_strategy=beside,
+            runtime_env=OWN_PROCESSES,
+        )(probe_export)
         self._running: dict[int, ray.ObjectRef] = {}
         self._given_up: set[int] = set()
         self._reported: set[tuple[int, str]] = set()

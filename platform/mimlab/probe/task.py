@@ -1,4 +1,4 @@
-"""Ray tasks of probes: they read an export and write results, and share nothing with training."""
+"""Probes as tasks: they read an export and write results, and share nothing with training."""
 
 from __future__ import annotations
 
@@ -21,9 +21,6 @@ from mimlab.storage.records import ProbeRecord
 from mimlab.storage.store import Store
 from mimlab.train.build import build_objective
 from mimlab.train.export import load_encoder, read_card
-
-LOWEST_PRIORITY = 19
-"""Of processes, as `nice` counts them."""
 
 RANDOM_INIT = "random-init"
 RAW_PIXELS = "raw-pixels"
@@ -103,8 +100,6 @@ def _probe(
     told: ProbeOrder, spec: TrialSpec, probes: list[AnyProbe], subject: Subject
 ) -> list[ProbeRecord]:
     """Probes that read the same images share one pass over them."""
-    # Training goes first where both share the cores.
-    os.setpriority(os.PRIO_PROCESS, 0, LOWEST_PRIORITY)
     torch.set_num_threads(told.threads)
     device = told.device()
     source = ProbeData(DataSet.open(told.data), spec.data.splits, spec.data.image_size)

@@ -48,7 +48,6 @@ def local_cluster(log_folder: Path) -> Iterator[Cluster]:
         dashboard_host="127.0.0.1",
         log_to_driver=False,
         logging_level=logging.ERROR,
-        runtime_env={"env_vars": {k: os.environ[k] for k in ray_settings.SETTINGS}},
     )
     try:
         DataContext.get_current().enable_progress_bars = False

@@ -17,7 +17,8 @@ from ray.exceptions import RayError
 from ray.tune.progress_reporter import TrialProgressCallback
 
 from mimlab.probe.due import AnyProbe, unanswered
-from mimlab.probe.task import ProbeOrder, probe_baselines
+from mimlab.probe.remote import OWN_PROCESSES, probe_baselines
+from mimlab.probe.task import ProbeOrder
 from mimlab.search.cluster import Cluster, local_cluster
 from mimlab.search.fingerprint import code_zip, fingerprint
 from mimlab.search.placement import PROBE_CPUS, TRIAL_CPUS, concurrent_trials
@@ -190,6 +191,7 @@ class Driver:
             },
             tune_config=ray.tune.TuneConfig(
                 max_concurrent_trials=at_once,
+                reuse_actors=True,
                 scheduler=scheduler_of(
                     study.sweep.stopping,
                     max_epochs=self._epochs(),
@@ -237,7 +239,7 @@ class Driver:
             threads=1,
             use_gpu=study.resources.gpus_per_worker > 0,
         )
-        task = ray.remote(num_cpus=PROBE_CPUS)(probe_baselines)
+        task = ray.remote(num_cpus=PROBE_CPUS, runtime_env=OWN_PROCESSES)(probe_baselines)
         return task.remote(order.model_dump(mode="json"), self.submission.id)
 
     def _past(self, trials: list[TrialFolder]) -> dict[str, list[ProbeRecord]]:

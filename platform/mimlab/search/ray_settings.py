@@ -13,8 +13,15 @@ SETTINGS = {
     # The second version re-reads every footer at each epoch.
     "RAY_DATA_USE_DATASOURCE_V2": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Threads that wait for each other must not spin: probes and reading share the cores.
-    "OMP_WAIT_POLICY": "PASSIVE",
+    # No preemption to watch for on one's own machine: one process less for each trial.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    # Probes step back to the lowest priority; training keeps that of any program of the user.
+    "RAY_worker_niceness": "0",
+    # A process that has imported torch once serves the next probe, too.
+    "RAY_idle_worker_killing_time_threshold_ms": "300000",
+    # Threads that wait for each other spin a little, for small steps, and not for long: cores are
+    # shared with reading and probing.
+    "GOMP_SPINCOUNT": "30000",
     # The newer output prints a box even when it is told to be silent.
     "RAY_AIR_NEW_OUTPUT": "0",
     # A death that is made good is no news; every line of Ray's processes is in its log files.

@@ -26,9 +26,9 @@ from mimlab.storage.folders import TrialFolder
 from mimlab.storage.records import DONE, ProbeRecord
 from mimlab.storage.store import Store
 from mimlab.train.log import TrialLog
+from mimlab.train.remote import train_on_worker
 from mimlab.train.schedule import total_steps
 from mimlab.train.session import WorkerConfig
-from mimlab.train.worker import train_on_worker
 
 POLL_S = 0.5
 MAX_WORKER_DEATHS = 3
