@@ -94,10 +94,6 @@ class VitBackbone(nn.Module):
         self.dim = vit.embed_dim
         self.num_prefix_tokens = vit.num_prefix_tokens
 
-    def embed(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch t dim"]:
-        """Patch embeddings with positions, without the prefix."""
-        return self.vit.patch_embed(images) + self._patch_positions()
-
     def encode_visible(
         self, images: Float[Tensor, "batch 3 height width"], plan: MaskPlan
     ) -> Float[Tensor, "batch_rounds sequence dim"]:
@@ -125,12 +121,6 @@ class VitBackbone(nn.Module):
         patches = self.vit.patch_embed(images).unsqueeze(1)  # (batch, 1, tokens, dim)
         tokens = torch.where(plan.hidden.unsqueeze(-1), mask_token, patches).flatten(0, 1)
         return self._encode(tokens + self._patch_positions())
-
-    def features(
-        self, images: Float[Tensor, "batch 3 height width"]
-    ) -> Float[Tensor, "batch sequence dim"]:
-        """timm's own `forward_features`: what a probe sees."""
-        return self.vit.forward_features(images)
 
     def set_sincos_positions(self) -> None:
         """Replace the positions by MAE's fixed ones, zero for the prefix, and freeze them.

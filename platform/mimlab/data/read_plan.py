@@ -105,11 +105,6 @@ class ReadPlan:
             yield ReadRange(start_step, end)
             start_step = end
 
-    def steps_of_epochs(self, epochs: float | int) -> int:
-        """Global batches in which each row is read at least `epochs` times."""
-        # A billionth of a batch is rounding error of the product, not a sample.
-        return max(1, math.ceil(epochs * self.num_rows / self.batch_size - 1e-9))
-
     def _window(self, epoch: int, inside: int) -> tuple[int, int]:
         """Epoch-relative bounds of the window that holds epoch-relative position `inside`.
 

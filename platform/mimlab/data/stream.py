@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Generator, Iterator
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
@@ -62,14 +61,8 @@ class BatchStream:
         self._segments = segments(plan, start_step, stop_step)
         self._decoder = Decoder(split, view, seed=plan.seed, threads=self._options.threads)
         self._closed = False
-        self._wait_s = 0.0
         self._feeds: list[_Feed] = []
         self._open_next()
-
-    @property
-    def wait_s(self) -> float:
-        """Seconds that the iterating thread has waited for batches so far."""
-        return self._wait_s
 
     def __iter__(self) -> Iterator[LocalBatch]:
         try:
@@ -92,13 +85,10 @@ class BatchStream:
             feed.close()
 
     def _next_batch(self, feed: _Feed) -> LocalBatch:
-        start = time.perf_counter()
         try:
             return feed.get().result()
         except CancelledError as error:
             raise StreamClosed("the stream of batches was closed") from error
-        finally:
-            self._wait_s += time.perf_counter() - start
 
     def _open_next(self) -> None:
         """Begin to read the next segment, while the one before it is still being consumed."""

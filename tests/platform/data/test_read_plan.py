@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mimlab.data.read_plan import ReadPlan
+from mimlab.train.schedule import steps_of_epochs
 
 plans = st.builds(
     lambda groups, seed, batch: ReadPlan(np.array(groups, np.int64), seed, batch),
@@ -75,7 +76,10 @@ def test_a_batch_mixes_many_row_groups_wherever_the_epoch_ends(groups):
     64 draws from at least 16 groups miss (15/16)⁶⁴ = 1.6 % of them: 15.7 on average.
     """
     plan = plan_of(groups, batch=64)
-    seen = [len(np.unique(plan.batch(step)[0] // 32)) for step in range(plan.steps_of_epochs(12))]
+    seen = [
+        len(np.unique(plan.batch(step)[0] // 32))
+        for step in range(steps_of_epochs(12, plan.num_rows, plan.batch_size))
+    ]
     assert min(seen) >= 11
     assert np.mean(seen) >= 15.5
 
@@ -85,7 +89,7 @@ def test_a_task_reads_hardly_more_row_groups_than_it_needs(groups):
     """One window is 16 row groups, cut at both ends; next to an epoch's end it is up to two."""
     plan = plan_of(groups, batch=64)
     counts = []
-    for task in plan.tasks(0, plan.steps_of_epochs(12)):
+    for task in plan.tasks(0, steps_of_epochs(12, plan.num_rows, plan.batch_size)):
         rows, _ = plan.rows(task.start_step * 64, task.stop_step * 64)
         counts.append(len(np.unique(rows // 32)))
     assert max(counts) <= 2 * 2 * 16 + 2
@@ -96,7 +100,7 @@ def test_class_counts_of_batches_are_those_of_a_full_shuffle():
     """Pearson's χ² of a batch's class counts: C − 1 on average under a full shuffle."""
     classes, plan = 10, plan_of(400, batch=128)
     labels = np.random.default_rng(0).permutation(np.arange(plan.num_rows) % classes)
-    steps = plan.steps_of_epochs(5)
+    steps = steps_of_epochs(5, plan.num_rows, plan.batch_size)
     counts = np.stack([np.bincount(labels[plan.batch(s)[0]], minlength=10) for s in range(steps)])
     expected = plan.batch_size / classes
     chi2 = ((counts - expected) ** 2 / expected).sum(axis=1)
@@ -117,13 +121,6 @@ def test_the_order_never_changes_from_one_version_to_the_next():
     rows, epochs = ReadPlan(np.array([3, 2, 4], np.int64), 7, 4).rows(0, 18)
     assert rows.tolist() == [2, 0, 8, 1, 6, 5, 3, 7, 4, 3, 4, 8, 5, 2, 6, 7, 0, 1]
     assert epochs.tolist() == [0] * 9 + [1] * 9
-
-
-@pytest.mark.parametrize(
-    ("epochs", "steps"), [(1, 3), (2, 5), (3, 8), (0.5, 2), (0.01, 1), (4 / 10, 1), (40, 100)]
-)
-def test_steps_read_each_row_at_least_so_often(epochs, steps):
-    assert ReadPlan(np.array([10], np.int64), 0, 4).steps_of_epochs(epochs) == steps
 
 
 def test_a_plan_travels_as_its_definition():

@@ -15,6 +15,7 @@ import mimlab_objectives as science
 from mimlab.data.read_plan import ReadPlan
 from mimlab.data.segments import MAX_ROWS, MAX_TASKS, Place, open_segment, segments
 from mimlab.data.source import OrderError, ReadResources, cut_bounds, unpack
+from mimlab.train.schedule import steps_of_epochs
 
 
 @pytest.mark.parametrize(("batch", "world"), [(8, 1), (8, 4), (10, 4), (7, 3), (3, 3)])
@@ -60,7 +61,7 @@ def test_any_other_row_than_the_next_is_an_error(table):
 @pytest.mark.parametrize("batch", [1, 64, 1024])
 def test_a_long_plan_is_opened_in_bounded_segments(batch):
     plan = ReadPlan(np.full(40, 256, np.int64), 0, batch)
-    stop = plan.steps_of_epochs(200)
+    stop = steps_of_epochs(200, plan.num_rows, plan.batch_size)
     found = list(segments(plan, 17, stop))
     assert [task for segment in found for task in segment] == list(plan.tasks(17, stop))
     for segment in found:
