@@ -54,6 +54,31 @@ class LinearProbe(Probe):
     """Passes over the features."""
 
 
+class CollapseWatch(Section):
+    """Floors below which features count as collapsed; judged at each probe."""
+
+    min_feature_std: float = Field(default=0.05, ge=0, le=1)
+    """Floor of `feature_std`: 1 is spread over all directions, 0 is one direction for all images.
+    An untrained small transformer has 0.16 to 0.54."""
+    min_effective_rank: float = Field(default=2.0, ge=1, allow_inf_nan=False)
+    """Floor of `effective_rank` (RankMe). An untrained small transformer has 10 to 21."""
+    stop: bool = False
+    """End a trial whose features have collapsed, instead of only flagging it."""
+
+    def judge(self, scores: dict[str, float]) -> str:
+        """What of `spread`'s measures is below its floor, in words; empty if nothing is."""
+        floors = {
+            "feature_std": self.min_feature_std,
+            "effective_rank": self.min_effective_rank,
+        }
+        below = [
+            f"{name} {scores[name]:.3g} below {floor:g}"
+            for name, floor in floors.items()
+            if not scores[name] >= floor
+        ]
+        return ", ".join(below)
+
+
 ProbeConfig = Annotated[KnnProbe | LinearProbe, Field(discriminator="name")]
 
 

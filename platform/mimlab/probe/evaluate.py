@@ -10,12 +10,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mimlab.data.manifest import DataSet
-from mimlab.probe.config import KnnProbe
+from mimlab.probe.config import CollapseWatch, KnnProbe
 from mimlab.probe.due import AnyProbe, settings_of
 from mimlab.probe.features import Encode, extract
 from mimlab.spec.study import Splits
 from mimlab.storage.records import ProbeRecord
 from mimlab_objectives.probes import knn, linear
+from mimlab_objectives.probes.spread import spread
 
 PROTOCOLS = {"knn": knn.PROTOCOL, "linear": linear.PROTOCOL}
 
@@ -96,10 +97,12 @@ def record_of(
     epoch: float,
     encoder_hash: str,
     prefix: str,
+    watch: CollapseWatch,
 ) -> ProbeRecord:
-    """The record of one probe; `prefix` begins its metric keys."""
+    """The record of one probe, with the spread of its features; `prefix` begins metric keys."""
     started = time.perf_counter()
     scores = evaluate(probe, features, num_classes=len(source.data.classes))
+    scores |= spread(features.test)
     return ProbeRecord(
         probe=probe.name,
         protocol=PROTOCOLS[probe.name],
@@ -113,4 +116,5 @@ def record_of(
         num_test=len(features.test),
         seconds=time.perf_counter() - started,
         time_ms=time.time_ns() // 1_000_000,
+        collapse=watch.judge(scores),
     )

@@ -119,6 +119,7 @@ def _probe(
                 epoch=subject.epoch,
                 encoder_hash=subject.encoder_hash,
                 prefix=subject.prefix,
+                watch=spec.collapse,
             )
             for probe in group
         ]

@@ -21,7 +21,13 @@ from mimlab.probe.task import ProbeOrder
 from mimlab.search.placement import PROBE_CPUS
 from mimlab.search.stopping import EPOCH
 from mimlab.spec.study import Resources, TrialSpec, trial_spec
-from mimlab.storage.control import Outcome, read_outcome, stop_request
+from mimlab.storage.control import (
+    Outcome,
+    StopRequest,
+    read_outcome,
+    request_stop,
+    stop_request,
+)
 from mimlab.storage.folders import TrialFolder
 from mimlab.storage.records import DONE, ProbeRecord
 from mimlab.storage.store import Store
@@ -84,7 +90,7 @@ def _run(told: Told, trial: TrialFolder, spec: dict[str, Any]) -> None:
     with ThreadPoolExecutor(1, thread_name_prefix="fit") as executor:
         training = executor.submit(_fit, told, trial, spec)
         while not training.done():
-            _follow(trial, probes)
+            _stop_if_collapsed(trial, order, _follow(trial, probes))
             time.sleep(POLL_S)
     _finish(trial, probes, _outcome(trial, training))
 
@@ -145,12 +151,25 @@ def _per_worker(resources: Resources) -> dict[str, float]:
     return asked
 
 
-def _follow(trial: TrialFolder, probes: ProbeScheduler) -> None:
+def _follow(trial: TrialFolder, probes: ProbeScheduler) -> list[ProbeRecord]:
     """Launch probes and pass their results on. What fails here must not fail a good training."""
     try:
-        _report(probes.poll())
+        records = probes.poll()
+        _report(records)
     except (OSError, UserError) as error:
         TrialLog(trial).write("following fails", {"reason": _in_a_line(error)})
+        return []
+    return records
+
+
+def _stop_if_collapsed(trial: TrialFolder, order: ProbeOrder, records: list[ProbeRecord]) -> None:
+    """Where the study says so. Whatever else was asked of the trial comes first."""
+    collapsed = next((record for record in records if record.collapse), None)
+    if collapsed is None or not trial_spec(order.spec).collapse.stop:
+        return
+    if stop_request(trial) is None:
+        reason = f"features collapsed at epoch {collapsed.epoch:.4g}: {collapsed.collapse}"
+        request_stop(trial, StopRequest(state="pruned", reason=reason))
 
 
 def _report(records: list[ProbeRecord]) -> None:

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, create_model
 
 import mimlab_objectives
 from mimlab.data.views import AugmentConfig
-from mimlab.probe.config import ProbeConfig, named_once
+from mimlab.probe.config import CollapseWatch, ProbeConfig, named_once
 from mimlab.spec.paths import LocalPath
 from mimlab.spec.section import NotIdentity, Section
 from mimlab.spec.sweep import SweepConfig
@@ -108,6 +108,8 @@ class TrialSpec(Section):
     """How it trains."""
     probes: Annotated[Probes, NotIdentity()] = ()
     """Evaluations of the frozen encoder."""
+    collapse: Annotated[CollapseWatch, NotIdentity()] = CollapseWatch()
+    """When features count as collapsed."""
     seed: int = Field(ge=0)
     """Of weights, order, views and masks."""
 
@@ -133,6 +135,8 @@ class Study(Section):
     """How each trial trains."""
     probes: Probes = ()
     """Evaluations of the frozen encoder."""
+    collapse: CollapseWatch = CollapseWatch()
+    """When features count as collapsed."""
     sweep: SweepConfig = SweepConfig()
     """What varies."""
     presets: dict[str, dict[str, Any]] = Field(default_factory=dict)

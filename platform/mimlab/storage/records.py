@@ -141,13 +141,15 @@ class ProbeRecord(Record):
     step: int
     epoch: float
     metrics: dict[str, float]
-    """By full metric key, e.g. `probe/knn/top1`, in [0, 1]."""
+    """By full metric key, e.g. `probe/knn/top1`."""
     encoder_hash: str
     data_fingerprint: str
     num_fit: int
     num_test: int
     seconds: float
     time_ms: int
+    collapse: str = ""
+    """Which measure of the features' spread is below its floor, in words."""
     error: str = ""
     """Why the probe gave nothing; `metrics` is then empty."""
 

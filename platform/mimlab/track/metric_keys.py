@@ -18,6 +18,10 @@ METRIC_KEYS: dict[str, str] = {
     "data/skipped": "Unreadable images so far, each replaced deterministically by another.",
     "probe/knn/top1": "Top-1 accuracy of the k-nearest-neighbour probe on frozen features.",
     "probe/linear/top1": "Top-1 accuracy of the linear probe on frozen features.",
+    "probe/<probe>/feature_std": (
+        "Spread of the directions of the probe's test features: 1 everywhere, 0 all the same."
+    ),
+    "probe/<probe>/effective_rank": "Effective rank (RankMe) of the probe's test features.",
     "probe/<probe>/<measure>": "Any other measure of a probe, under its named protocol.",
     "baseline/<encoder>/<probe>/<measure>": (
         "The same probe of the untrained encoder (`random-init`) or of `raw-pixels`: the floor to "

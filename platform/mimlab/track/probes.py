@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
 from mlflow import MlflowClient
@@ -17,7 +17,10 @@ from mimlab.track.runs import set_tags
 
 
 class Probes:
-    """Sends each probe record of a trial; one that failed is named in a tag until it is redone."""
+    """Sends each probe record of a trial.
+
+    A tag names those that failed until they are redone, another one features that have collapsed.
+    """
 
     def __init__(
         self, client: MlflowClient, run: Run, folder: TrialFolder, trial: TrialRecord
@@ -28,7 +31,9 @@ class Probes:
         self._images = _data_name(trial.resolved)
         self._models = ExportedModels(client, run, trial)
         self._sent: set[str] = set()
-        self._errors = run.data.tags.get(tags.PROBE_ERROR, "")
+        known = run.data.tags
+        self._shown = {key: known.get(key, "") for key in (tags.PROBE_ERROR, tags.COLLAPSED)}
+        self._last: dict[str, ProbeRecord] = {}
 
     def send(self) -> None:
         new = read_probes(self._folder.store, self._folder.file("probes"), self._sent)
@@ -37,7 +42,8 @@ class Probes:
                 self._send(record)
                 self._sent.add(name)
         errors = [f"{r.probe} at step {r.step}: {r.error}" for r in new.values() if r.error]
-        self._show_errors("\n".join(errors))
+        self._show(tags.PROBE_ERROR, "\n".join(errors))
+        self._show(tags.COLLAPSED, self._collapse(new.values()))
 
     def _send(self, record: ProbeRecord) -> None:
         digest = record.data_fingerprint[:32]  # MLflow takes 36 characters
@@ -64,10 +70,19 @@ class Probes:
             return None
         return self._models.at(step, str(self._folder.store.local(export)))
 
-    def _show_errors(self, errors: str) -> None:
-        if errors != self._errors:
-            set_tags(self._client, self._run_id, {tags.PROBE_ERROR: errors})
-            self._errors = errors
+    def _collapse(self, new: Iterable[ProbeRecord]) -> str:
+        """What the newest result of each probe says of it."""
+        for record in sorted(new, key=lambda r: r.step):
+            known = self._last.get(record.probe)
+            if known is None or known.step <= record.step:
+                self._last[record.probe] = record
+        said = [record for _, record in sorted(self._last.items()) if record.collapse]
+        return "\n".join(f"{r.probe} at step {r.step}: {r.collapse}" for r in said)
+
+    def _show(self, tag: str, text: str) -> None:
+        if text != self._shown[tag]:
+            set_tags(self._client, self._run_id, {tag: text})
+            self._shown[tag] = text
 
 
 def read_probes(store: Store, folder: str, known: set[str]) -> dict[str, ProbeRecord]:

@@ -39,8 +39,10 @@ def test_each_probe_that_is_asked_leaves_one_record(exported: Callable) -> None:
         assert record.data_fingerprint == made.data.fingerprint
         assert record.protocol == f"{record.probe}/1"
         assert f"probe/{record.probe}/top1" in record.metrics
-        assert all(0 <= value <= 1 for value in record.metrics.values())
-        assert record.metrics[f"probe/{record.probe}/top1"] > 0.2  # chance is 0.1
+        assert 0.2 < record.metrics[f"probe/{record.probe}/top1"] <= 1  # chance is 0.1
+        assert 0 < record.metrics[f"probe/{record.probe}/feature_std"] <= 1
+        assert 1 <= record.metrics[f"probe/{record.probe}/effective_rank"] <= 64
+        assert record.collapse == ""
 
 
 def test_only_what_is_asked_is_run(exported: Callable) -> None:

@@ -24,6 +24,7 @@ SPEC: dict[str, Any] = {
     "masking": {"name": "block", "ratio": 0.5},
     "train": {"budget": {"epochs": 10}, "batch_size": 64, "warmup_epochs": 1},
     "probes": [],
+    "collapse": {"stop": False},
     "seed": 0,
 }
 
@@ -71,6 +72,9 @@ SAME: dict[str, Any] = {
     "train.checkpoint.keep_last": 9,
     "train.checkpoint.keep_best": 0,
     "probes": [{"name": "knn", "at": "end"}],
+    "collapse.min_feature_std": 0.5,
+    "collapse.min_effective_rank": 3.0,
+    "collapse.stop": True,
 }
 """Another legal value of every key that must not change results."""
 

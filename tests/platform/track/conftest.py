@@ -178,7 +178,16 @@ class Lab:
     def export(self, trial: TrialFolder, step: int) -> None:
         self.store.write(trial.file(f"exports/step_{step:09d}/encoder.json"), b"{}")
 
-    def probe(self, folder: str, step: int, *, key: str, value: float, error: str = "") -> None:
+    def probe(
+        self,
+        folder: str,
+        step: int,
+        *,
+        key: str,
+        value: float,
+        error: str = "",
+        collapse: str = "",
+    ) -> None:
         record = ProbeRecord(
             probe="knn",
             protocol="knn/1",
@@ -193,6 +202,7 @@ class Lab:
             seconds=1.5,
             time_ms=POINT_MS + step,
             error=error,
+            collapse=collapse,
         )
         self.store.write_record(f"{folder}/knn-{step:09d}.json", record)
 

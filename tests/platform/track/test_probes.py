@@ -116,3 +116,15 @@ def test_baselines_are_on_the_submission(lab) -> None:
     view.sync()
     view.sync()
     assert lab.run(folder).data.metrics == {"baseline/raw-pixels/knn/top1": 0.3}
+
+
+def test_collapsed_features_are_named_by_the_newest_result_of_the_probe(lab) -> None:
+    view, [trial] = lab.opened()
+    lab.status(trial, "probing")
+    low = "feature_std 0.01 below 0.05"
+    lab.probe(trial.file("probes"), 100, key=TOP1, value=0.4, collapse=low)
+    view.sync()
+    assert lab.run(trial).data.tags[tags.COLLAPSED] == f"knn at step 100: {low}"
+    lab.probe(trial.file("probes"), 200, key=TOP1, value=0.4)
+    view.close()
+    assert lab.run(trial).data.tags[tags.COLLAPSED] == ""
