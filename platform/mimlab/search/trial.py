@@ -18,6 +18,7 @@ from mimlab.errors import UserError
 from mimlab.probe.due import AnyProbe, due_steps
 from mimlab.probe.scheduler import ProbeScheduler
 from mimlab.probe.task import ProbeOrder
+from mimlab.search.host_memory import HostMemory
 from mimlab.search.placement import PROBE_CPUS
 from mimlab.search.stopping import EPOCH
 from mimlab.spec.study import Resources, TrialSpec, trial_spec
@@ -32,6 +33,7 @@ from mimlab.storage.folders import TrialFolder
 from mimlab.storage.records import DONE, ProbeRecord
 from mimlab.storage.store import Store
 from mimlab.train.log import TrialLog
+from mimlab.train.memory import remedy
 from mimlab.train.remote import train_on_worker
 from mimlab.train.schedule import total_steps
 from mimlab.train.session import WorkerConfig
@@ -140,6 +142,7 @@ def _fit(told: Told, trial: TrialFolder, spec: dict[str, Any]) -> None:
             name=f"{trial.id}-{attempt}",
             storage_path=str(told.storage / "ray" / told.submission_id),
             failure_config=FailureConfig(max_failures=MAX_WORKER_DEATHS),
+            callbacks=[HostMemory(trial, remedy(trial_spec(spec).train, resources.workers))],
         ),
     ).fit()
 

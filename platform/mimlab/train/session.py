@@ -17,6 +17,7 @@ from mimlab.data.manifest import DataSet
 from mimlab.data.read_plan import ReadPlan
 from mimlab.data.segments import Place
 from mimlab.data.stream import BatchStream, StreamOptions
+from mimlab.data.views import UnreadableImage
 from mimlab.errors import TrialError
 from mimlab.probe.config import metric_of
 from mimlab.spec.study import trial_spec
@@ -31,6 +32,7 @@ from mimlab.train.feed import Feeder, Planner
 from mimlab.train.fixed_images import fixed_images
 from mimlab.train.log import TrialLog
 from mimlab.train.loop import TrainingRun, train
+from mimlab.train.memory import out_of_memory, ran_out
 from mimlab.train.meter import Diverged, Meter
 from mimlab.train.optimizer import build_optimizer
 from mimlab.train.reporter import Reporter
@@ -113,6 +115,12 @@ class Session:
         except Diverged as error:
             self._write_diverged(error)
             raise
+        except UnreadableImage as error:
+            raise TrialError("failed", f"{error}; import the data again to leave it out") from error
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error):
+                raise
+            raise out_of_memory(self.device, self.spec.train, self.place.world) from error
         finally:
             if reporter is not None:
                 reporter.close()
