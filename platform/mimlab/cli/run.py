@@ -200,9 +200,10 @@ def _close(console: Console, driver: Driver, *, stopped: bool) -> None:
         console.print(f"{word} on with:  {shlex.join(again)}", highlight=False, soft_wrap=True)
     else:
         target = resolve_tracking(record.tracking_uri, driver.submission.store.root)
-        seeds = shlex.join(["--set", "sweep.seeds=[0, 1, 2]"])
+        seeds = ["--set", "sweep.seeds=[0, 1, 2]"]
+        again = ["mimlab", "run", record.study_file, *record.options, *seeds]
         console.print("next:", highlight=False)
-        for line in (target.ui_command, f"mimlab run {shlex.quote(record.study_file)} {seeds}"):
+        for line in (target.ui_command, shlex.join(again)):
             console.print(f"  {line}", highlight=False, soft_wrap=True)
     if stopped or problems:
         raise typer.Exit(STOPPED)

@@ -146,6 +146,7 @@ def create(store: Store, planned: PlannedStudy, file: LoadedStudy) -> Submission
         question=study.question,
         study_hash=study_hash(study),
         study_file=str(file.path.absolute()),
+        options=file.options,
         trial_ids=list(dict.fromkeys(trial.id for trial in planned.trials)),
         created=now(),
         user=_user(),

@@ -39,6 +39,12 @@ class LoadedStudy:
     preset: str | None
     overrides: tuple[str, ...]
 
+    @property
+    def options(self) -> list[str]:
+        """What the command line must repeat to mean the same study."""
+        preset = [] if self.preset is None else ["--preset", self.preset]
+        return preset + [word for each in self.overrides for word in ("--set", each)]
+
     def where(self, keys: Keys) -> str:
         """The line, or the override, that says what stands at `keys`."""
         return self.source.where(keys)

@@ -66,6 +66,8 @@ class SubmissionRecord(Record):
     study_hash: str
     """Hash of the resolved study: the same file continues its unfinished submission."""
     study_file: str
+    options: list[str] = []
+    """How the file was changed on the command line: `--preset …`, `--set …`."""
     trial_ids: list[str]
     created: str
     """ISO 8601, UTC."""

@@ -286,6 +286,21 @@ def test_overrides_come_last(studies) -> None:
     assert study.probes[0].k == 3
 
 
+def test_the_options_of_a_study_mean_it_again(studies) -> None:
+    loaded = studies.load(
+        studies.text(presets=PRESETS), "laptop", ["probes.0.k=3", "question=Why?"]
+    )
+    assert loaded.options == [
+        "--preset",
+        "laptop",
+        "--set",
+        "probes.0.k=3",
+        "--set",
+        "question=Why?",
+    ]
+    assert studies.load(studies.text()).options == []
+
+
 def test_an_override_replaces_the_values_of_an_axis(studies) -> None:
     text = studies.text(sweep={"axes": {"masking.ratio": [0.5, 0.75]}})
     trials = studies.trials(text, None, ["sweep.axes.masking.ratio=[0.25]"])
