@@ -211,15 +211,6 @@ def test_a_waiting_consumer_is_freed_when_another_thread_closes(split):
             pass
 
 
-def test_time_waited_for_data_is_counted(split):
-    stream = stream_of(split, stop=5)
-    assert stream.wait_s == 0
-    start = time.perf_counter()
-    next(iter(stream))
-    assert 0 < stream.wait_s <= time.perf_counter() - start
-    stream.close()
-
-
 def test_more_ranks_than_samples_of_a_batch_are_refused(split):
     with pytest.raises(ValueError, match="11 ranks cannot share batches of 10"):
         stream_of(split, place=Place(0, 11))
