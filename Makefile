@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: quickstart test slow learn lint format types install
+.PHONY: quickstart test slow learn bench lint format types install
 
 quickstart: install          ## a real study on this machine, from nothing to a comparison
 	$(BIN)/mimlab run sweeps/quickstart.yaml
@@ -14,8 +14,11 @@ test: install                ## the fast suite, under ten minutes on two cores
 slow: install
 	$(BIN)/python -m pytest -m "slow"
 
-learn: install               ## trains until each family has learned something
-	$(BIN)/python -m pytest -m "learn"
+learn: install               ## trains until each family has learned something; writes docs/learned.md
+	MIMLAB_LEARN_TABLE=docs/learned.md $(BIN)/python -m pytest -m "learn"
+
+bench: install               ## measures speed against peers; writes tests/benchmarks/results/<date>.md
+	PYTHONPATH=tests $(BIN)/python -m benchmarks
 
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
