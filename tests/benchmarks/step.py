@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.measuring import Row, alternate, matrix_rate, medians, ratio, seconds_of
 from mimlab.spec.study import TrialSpec, trial_spec
 from mimlab.train.build import build_masking, build_objective
+from mimlab.train.clock import Clock
 from mimlab.train.feed import Planner
 from mimlab.train.optimizer import build_optimizer
 from mimlab.train.stepper import Stepper
@@ -60,7 +61,8 @@ def _against_matrices(name: str, precision: str) -> Row:
     spec = spec_of(name, precision)
     objective = build_objective(spec).train()
     optimizer = build_optimizer(objective, spec.train.optimizer)
-    stepper = Stepper(objective, optimizer, device=torch.device("cpu"), config=spec.train, seed=0)
+    cpu = torch.device("cpu")
+    stepper = Stepper(objective, optimizer, device=cpu, config=spec.train, seed=0, clock=Clock(cpu))
     step = partial(stepper.step, batch_of(), plan_of(spec, objective), NOW)
     with FlopCounterMode(display=False) as counter:
         step()

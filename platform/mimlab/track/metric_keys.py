@@ -4,6 +4,17 @@ from __future__ import annotations
 
 import re
 
+from mimlab.train.system import SYSTEM_KEYS
+
+PHASE_WORDS = {
+    "copy": "copying a batch to the device and normalising it",
+    "forward": "the forward pass",
+    "backward": "the backward pass",
+    "optimizer": "the gradient's norm and the optimizer",
+    "save": "what a checkpoint, an export or a board keeps training from",
+}
+"""Phases of a step. On a GPU they are its own time, and waiting for data may overlap with them."""
+
 METRIC_KEYS: dict[str, str] = {
     "train/loss": "Training loss: the weighted sum of the patch losses ÷ the sum of the weights.",
     "train/lr": "Learning rate of the parameter groups with scale 1.",
@@ -13,6 +24,8 @@ METRIC_KEYS: dict[str, str] = {
     "train/visible_tokens": "Patch tokens that the encoder saw so far; a budget can be set on it.",
     "train/images_per_s": "Images per second since the last point, over all workers.",
     "train/wait_share": "Share of the time since the last point that went into waiting for data.",
+    **{f"train/{name}_share": f"The same for {words}." for name, words in PHASE_WORDS.items()},
+    **SYSTEM_KEYS,
     "mask/ratio_realised": "Hidden share of the patches that the masks really have, in [0, 1].",
     "mask/repaired": "Patches per image that were moved to reach the exact count.",
     "data/skipped": "Unreadable images so far, each replaced deterministically by another.",

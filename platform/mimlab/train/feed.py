@@ -13,6 +13,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from mimlab.data.stream import LocalBatch
+from mimlab.train.clock import Clock
 from mimlab.train.pixels import normalise
 from mimlab_objectives.keys import key_of, sample_keys
 from mimlab_objectives.masking.plan import Masking, MaskPlan, MaskRequest
@@ -65,9 +66,12 @@ class Fed:
 class Feeder:
     """Plans masks and copies batches to the device in a thread of its own."""
 
-    def __init__(self, planner: Planner, device: torch.device, total_steps: int) -> None:
+    def __init__(
+        self, planner: Planner, device: torch.device, total_steps: int, clock: Clock
+    ) -> None:
         self._planner = planner
         self._device = device
+        self._clock = clock
         self._total = total_steps
         self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
 
@@ -82,7 +86,10 @@ class Feeder:
                 if prepared is None:
                     return
                 pending.append(executor.submit(self._next, source))
-                yield self._receive(*prepared, waited_s=time.perf_counter() - asked)
+                waited_s = time.perf_counter() - asked
+                with self._clock.phase("copy"):
+                    fed = self._receive(*prepared, waited_s=waited_s)
+                yield fed
 
     def _next(
         self, source: Iterator[LocalBatch]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from mimlab.storage.control import Outcome, StopRequest
+from mimlab.train.clock import Clock
 from mimlab.train.feed import Fed, Planner
 from mimlab.train.meter import Meter
 from mimlab.train.optimizer import set_lr
@@ -15,6 +16,7 @@ from mimlab.train.reporter import Reporter
 from mimlab.train.saver import Saver
 from mimlab.train.schedule import CosineSchedule
 from mimlab.train.stepper import Stepper
+from mimlab.train.system import system_metrics
 from mimlab_objectives.objectives.base import Progress
 
 
@@ -27,6 +29,7 @@ class TrainingRun:
     schedule: CosineSchedule
     planner: Planner
     meter: Meter
+    clock: Clock
     reporter: Reporter | None
     saver: Saver | None
     log_every: int
@@ -53,7 +56,8 @@ def train(run: TrainingRun, feed: Iterable[Fed]) -> Outcome:
         if logs:
             _log(run, done)
         if run.saver is not None:
-            run.saver.after_step(done, run.meter, force=stop is not None)
+            with run.clock.phase("save"):
+                run.saver.after_step(done, run.meter, force=stop is not None)
         if stop is not None and done < run.total_steps:
             return _end(run, Outcome(state=stop.state, reason=stop.reason, step=done))
     return _end(run, Outcome(state="finished", step=run.total_steps))
@@ -92,6 +96,7 @@ def _log(run: TrainingRun, done: int) -> None:
         "train/lr": run.schedule.lr(done - 1),
         "train/images": float(images),
         "train/epoch": epoch,
+        **system_metrics(run.stepper.device),
     }
     run.reporter.append(done, metrics)
     run.reporter.progress(step=done, epoch=epoch, images_per_s=run.meter.images_per_s)

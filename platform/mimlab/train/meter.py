@@ -7,7 +7,13 @@ import time
 import torch
 
 from mimlab.errors import TrialError
+from mimlab.train.clock import PHASES, Clock
 from mimlab.train.stepper import FIGURES, StepResult
+
+TIMING_KEYS = frozenset(
+    {"train/images_per_s", "train/wait_share", *(f"train/{name}_share" for name in PHASES)}
+)
+"""Metrics that differ between two runs of the same step."""
 
 
 class Diverged(TrialError):
@@ -24,13 +30,20 @@ class Meter:
     """Collects step figures on the device and reads them once for each logged point."""
 
     def __init__(
-        self, pending: torch.Tensor, *, skipped: int, visible_tokens: float, scaled: bool = False
+        self,
+        pending: torch.Tensor,
+        clock: Clock,
+        *,
+        skipped: int,
+        visible_tokens: float,
+        scaled: bool = False,
     ) -> None:
         """`pending` (steps, figures): figures since the last point, from a checkpoint or empty.
 
         `scaled`: a gradient scaler skips steps whose gradient is not finite (fp16).
         """
         self._pending = list(pending.unbind())
+        self._clock = clock
         self._scaled = scaled
         self.skipped = skipped
         self.visible_tokens = visible_tokens
@@ -82,6 +95,7 @@ class Meter:
             "train/visible_tokens": self.visible_tokens,
             "train/images_per_s": self.images_per_s,
             "train/wait_share": min(1.0, self._waited_s / elapsed_s),
+            **{f"train/{name}_share": s / elapsed_s for name, s in self._clock.read().items()},
             "mask/ratio_realised": float(columns["hidden"].mean()),
             "mask/repaired": float(columns["repaired"].mean()),
             "data/skipped": float(self.skipped),

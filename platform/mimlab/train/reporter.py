@@ -16,12 +16,15 @@ from mimlab.storage.journal import Journal
 from mimlab.storage.lease import LeaseLost
 from mimlab.storage.records import StatusRecord
 from mimlab.train.log import TrialLog
+from mimlab.train.meter import TIMING_KEYS
+from mimlab.train.system import SYSTEM_KEYS
 
 PERIOD_S = 1.0
 SEGMENT_S = 5.0
 """Between two segments of the journal: a segment is a file."""
 
-TIMING_KEYS = frozenset({"train/images_per_s", "train/wait_share"})
+
+VOLATILE_KEYS = TIMING_KEYS | SYSTEM_KEYS.keys()
 """Metrics that differ between two runs of the same step."""
 
 
@@ -35,7 +38,7 @@ class Reporter:
         self._trial = trial
         self._status = status
         self._check_fence = check_fence
-        self.journal = Journal(trial, timing_keys=TIMING_KEYS)
+        self.journal = Journal(trial, timing_keys=VOLATILE_KEYS)
         self.stop: StopRequest | None = stop_request(trial)
         self._log = TrialLog(trial)
         self._flushed = time.monotonic()

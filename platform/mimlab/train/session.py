@@ -28,6 +28,7 @@ from mimlab.storage.records import CheckpointManifest, StatusRecord
 from mimlab.train.boards import BoardMaker
 from mimlab.train.build import build_masking, build_objective
 from mimlab.train.checkpoint import TrainingState, discard, newest_checkpoint
+from mimlab.train.clock import Clock
 from mimlab.train.feed import Feeder, Planner
 from mimlab.train.fixed_images import fixed_images
 from mimlab.train.log import TrialLog
@@ -73,6 +74,7 @@ class Session:
         self.place = place
         self.device = device
         self.spec = trial_spec(config.spec)
+        self.clock = Clock(device)
         self.log = TrialLog(trial)
         self.data = DataSet.open(config.data)
         self.split = self.data.split(self.spec.data.splits.train)
@@ -91,7 +93,7 @@ class Session:
         start = self._restore(found, optimizer, stepper) if found else 0
         if start >= self.schedule.total_steps:
             return Outcome(state="finished", step=start)
-        meter = _meter(found[0] if found else None, scaled=self.spec.train.precision == "fp16")
+        meter = self._meter(found[0] if found else None)
         reporter = self._reporter(start) if self.place.rank == 0 else None
         saver = self._saver(reporter, optimizer, stepper) if reporter else None
         run = TrainingRun(
@@ -100,6 +102,7 @@ class Session:
             schedule=self.schedule,
             planner=self.planner,
             meter=meter,
+            clock=self.clock,
             reporter=reporter,
             saver=saver,
             log_every=self.spec.train.log_every,
@@ -127,7 +130,7 @@ class Session:
                 self._log_compared(reporter)
 
     def _train(self, run: TrainingRun, start: int) -> Outcome:
-        feeder = Feeder(self.planner, self.device, self.schedule.total_steps)
+        feeder = Feeder(self.planner, self.device, self.schedule.total_steps, self.clock)
         stream = self._stream(start)
         try:
             return train(run, feeder.feed(stream))
@@ -153,6 +156,16 @@ class Session:
             device=self.device,
             config=self.spec.train,
             seed=self.spec.seed,
+            clock=self.clock,
+        )
+
+    def _meter(self, state: TrainingState | None) -> Meter:
+        return Meter(
+            state.pending if state else torch.zeros(0, len(FIGURES)),
+            self.clock,
+            skipped=state.skipped if state else 0,
+            visible_tokens=state.visible_tokens if state else 0.0,
+            scaled=self.spec.train.precision == "fp16",
         )
 
     def _restore(
@@ -274,15 +287,3 @@ class Session:
         }
         path = self.trial.file(f"diverged/{error.step:09d}.json")
         self.trial.store.write(path, json.dumps(content, indent=1).encode())
-
-
-def _meter(state: TrainingState | None, *, scaled: bool) -> Meter:
-    if state is None:
-        nothing = torch.zeros(0, len(FIGURES))
-        return Meter(nothing, skipped=0, visible_tokens=0.0, scaled=scaled)
-    return Meter(
-        state.pending,
-        skipped=state.skipped,
-        visible_tokens=state.visible_tokens,
-        scaled=scaled,
-    )

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from mimlab.train.clock import Clock
 from mimlab.train.config import TrainConfig
 from mimlab_objectives.keys import key_of
 from mimlab_objectives.masking.plan import MaskPlan
@@ -42,15 +43,17 @@ class Stepper:
         device: torch.device,
         config: TrainConfig,
         seed: int,
+        clock: Clock,
     ) -> None:
         self.objective = objective
         self._optimizer = optimizer
-        self._device = device
+        self.device = device
         self._dtype = _AUTOCAST.get(config.precision)
         self._batch_size = config.batch_size
         self._accumulate = config.accumulate
         self._clip_norm = config.clip_norm
         self._seed = seed
+        self._clock = clock
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
         self._world = dist.get_world_size() if dist.is_initialized() else 1
         self._rank = dist.get_rank() if dist.is_initialized() else 0
@@ -86,8 +89,9 @@ class Stepper:
             dist.all_reduce(totals)
         loss_sum, count, hidden, repaired, tokens, masks, skips, stops = totals.unbind()
         count = count.clamp(min=1e-12)
-        grad_norm = self._update(scale=self._world * nominal / count)
-        self.objective.after_step(progress)
+        with self._clock.phase("optimizer"):
+            grad_norm = self._update(scale=self._world * nominal / count)
+            self.objective.after_step(progress)
         shares = [loss_sum / count, grad_norm, hidden / tokens, repaired / masks]
         return StepResult(torch.stack([*shares, tokens - hidden, skips, stops]))
 
@@ -95,7 +99,7 @@ class Stepper:
         """This rank's sums; the first two, loss_sum and loss_count, are still zero."""
         counts = [plan.hidden.numel(), plan.repaired.numel(), skipped, float(stop)]
         own = torch.tensor([0, 0, 0, 0, *counts], dtype=torch.float32).to(
-            self._device, non_blocking=True
+            self.device, non_blocking=True
         )
         own[2] = plan.hidden.sum()
         own[3] = plan.repaired.sum()
@@ -110,12 +114,13 @@ class Stepper:
         self, batch: Batch, plan: MaskPlan, progress: Progress, nominal: float, *, last: bool
     ) -> ObjectiveOutput:
         autocast = torch.autocast(
-            self._device.type, dtype=self._dtype, enabled=self._dtype is not None
+            self.device.type, dtype=self._dtype, enabled=self._dtype is not None
         )
         with self._no_sync(last):
-            with autocast:
+            with self._clock.phase("forward"), autocast:
                 output: ObjectiveOutput = self._module(batch, plan, progress)
-            self.scaler.scale(output.loss_sum / nominal).backward()
+            with self._clock.phase("backward"):
+                self.scaler.scale(output.loss_sum / nominal).backward()
         return output
 
     def _no_sync(self, last: bool) -> contextlib.AbstractContextManager:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from mimlab.data.decoding import LocalBatch
+from mimlab.train.clock import Clock
 from mimlab.train.feed import Feeder, Planner
 from mimlab.train.pixels import normalise
 from mimlab_objectives.masking.uniform import Random, RandomParams
@@ -39,7 +40,7 @@ def feed_threads() -> list[threading.Thread]:
 
 @pytest.mark.parametrize("ahead", [1, 2, 5])
 def test_batches_arrive_in_order_and_all_of_them(planner: Planner, ahead: int) -> None:
-    feeder = Feeder(planner, CPU, TOTAL)
+    feeder = Feeder(planner, CPU, TOTAL, Clock(CPU))
     fed = list(feeder.feed(map(local, range(7, 20)), ahead=ahead))
     assert [f.step for f in fed] == list(range(7, 20))
     assert [f.skipped for f in fed] == [step % 2 for step in range(7, 20)]
@@ -48,7 +49,7 @@ def test_batches_arrive_in_order_and_all_of_them(planner: Planner, ahead: int) -
 
 
 def test_a_plan_made_ahead_is_the_plan_made_on_the_spot(planner: Planner) -> None:
-    for fed in Feeder(planner, CPU, TOTAL).feed(map(local, range(4))):
+    for fed in Feeder(planner, CPU, TOTAL, Clock(CPU)).feed(map(local, range(4))):
         batch = local(fed.step)
         keys = planner.keys(batch.ids, batch.epochs)
         expected = planner.plan(keys, Progress(fed.step, fed.step / TOTAL))
@@ -67,11 +68,11 @@ def test_masks_follow_epoch_and_sample_not_the_batch(planner: Planner) -> None:
 
 
 def test_an_empty_stream_feeds_nothing(planner: Planner) -> None:
-    assert list(Feeder(planner, CPU, TOTAL).feed([])) == []
+    assert list(Feeder(planner, CPU, TOTAL, Clock(CPU)).feed([])) == []
 
 
 def test_closing_in_the_middle_ends_the_thread(planner: Planner) -> None:
-    feed = Feeder(planner, CPU, TOTAL).feed(map(local, itertools.count()))
+    feed = Feeder(planner, CPU, TOTAL, Clock(CPU)).feed(map(local, itertools.count()))
     for _ in range(3):
         next(feed)
     assert isinstance(feed, Iterator)
@@ -87,7 +88,7 @@ def test_an_error_of_the_stream_arrives_in_its_turn(planner: Planner) -> None:
         yield local(1)
         raise OSError("the shard is gone")
 
-    feed = Feeder(planner, CPU, TOTAL).feed(broken())
+    feed = Feeder(planner, CPU, TOTAL, Clock(CPU)).feed(broken())
     assert [next(feed).step, next(feed).step] == [0, 1]
     with pytest.raises(OSError, match="the shard is gone"):
         next(feed)

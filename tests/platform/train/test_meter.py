@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 import torch
 
-from mimlab.train.meter import Diverged, Meter
+from mimlab.train.clock import PHASES, Clock
+from mimlab.train.meter import TIMING_KEYS, Diverged, Meter
 from mimlab.train.stepper import FIGURES, StepResult
+
+CPU = torch.device("cpu")
 
 
 def step(loss: float, **others: float) -> StepResult:
@@ -17,7 +21,7 @@ def step(loss: float, **others: float) -> StepResult:
 
 
 def empty() -> Meter:
-    return Meter(torch.zeros(0, len(FIGURES)), skipped=0, visible_tokens=0.0)
+    return Meter(torch.zeros(0, len(FIGURES)), Clock(CPU), skipped=0, visible_tokens=0.0)
 
 
 def add(meter: Meter, *results: StepResult) -> Meter:
@@ -67,7 +71,9 @@ def test_a_gradient_that_is_not_finite_is_divergence_too() -> None:
 
 
 def test_where_gradients_are_scaled_an_infinite_one_is_looked_for() -> None:
-    scaled = Meter(torch.zeros(0, len(FIGURES)), skipped=0, visible_tokens=0.0, scaled=True)
+    scaled = Meter(
+        torch.zeros(0, len(FIGURES)), Clock(CPU), skipped=0, visible_tokens=0.0, scaled=True
+    )
     point = add(scaled, step(1.0, grad_norm=math.inf)).read(0)
     assert point["train/grad_norm"] == math.inf
     with pytest.raises(Diverged):
@@ -77,11 +83,10 @@ def test_where_gradients_are_scaled_an_infinite_one_is_looked_for() -> None:
 def test_what_is_pending_survives_a_checkpoint() -> None:
     straight = add(empty(), step(1.0), step(2.0), step(6.0, visible_tokens=7))
     first = add(empty(), step(1.0), step(2.0))
-    resumed = Meter(first.pending(), skipped=0, visible_tokens=0.0)
+    resumed = Meter(first.pending(), Clock(CPU), skipped=0, visible_tokens=0.0)
     add(resumed, step(6.0, visible_tokens=7))
-    timing = {"train/images_per_s", "train/wait_share"}
-    expected = {k: v for k, v in straight.read(2).items() if k not in timing}
-    assert {k: v for k, v in resumed.read(2).items() if k not in timing} == expected
+    expected = {k: v for k, v in straight.read(2).items() if k not in TIMING_KEYS}
+    assert {k: v for k, v in resumed.read(2).items() if k not in TIMING_KEYS} == expected
     assert expected["train/loss"] == 3.0
 
 
@@ -98,3 +103,19 @@ def test_a_stop_is_asked_by_the_last_step_only() -> None:
     assert not meter.stop_asked
     assert add(meter, step(1.0, stop=1.0)).stop_asked
     assert not add(meter, step(1.0)).stop_asked
+
+
+def test_a_point_says_where_its_time_went() -> None:
+    clock = Clock(CPU)
+    meter = Meter(torch.zeros(0, len(FIGURES)), clock, skipped=0, visible_tokens=0.0)
+    with clock.phase("forward"):
+        time.sleep(0.05)
+    with clock.phase("forward"), clock.phase("save"):
+        time.sleep(0.01)
+    point = add(meter, step(1.0)).read(0)
+    shares = {name: point[f"train/{name}_share"] for name in PHASES}
+    assert 0.5 < shares["forward"] <= 1.0
+    assert 0 < shares["save"] < shares["forward"]
+    assert (shares["copy"], shares["backward"], shares["optimizer"]) == (0, 0, 0)
+    assert set(add(meter, step(1.0)).read(1)) == set(point)
+    assert clock.read() == dict.fromkeys(PHASES, 0.0)

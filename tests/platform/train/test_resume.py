@@ -18,7 +18,7 @@ from mimlab.storage.journal import read_points
 from mimlab.storage.records import LeaseRecord
 from mimlab.train.checkpoint import newest_checkpoint, read_checkpoint
 from mimlab.train.export import load_encoder, read_card
-from mimlab.train.reporter import TIMING_KEYS
+from mimlab.train.reporter import VOLATILE_KEYS
 from mimlab.train.session import Session
 from mimlab.train.stepper import Stepper
 
@@ -38,7 +38,9 @@ def final_state(trial: TrialFolder) -> dict[str, torch.Tensor]:
 def curve(trial: TrialFolder) -> list[tuple[int, dict[str, float]]]:
     """The points without what depends on the clock."""
     points = read_points(trial.store, trial.file("journal"))
-    return [(p.step, {k: v for k, v in p.metrics.items() if k not in TIMING_KEYS}) for p in points]
+    return [
+        (p.step, {k: v for k, v in p.metrics.items() if k not in VOLATILE_KEYS}) for p in points
+    ]
 
 
 def events(trial: TrialFolder, event: str) -> list[dict]:

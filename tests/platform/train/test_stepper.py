@@ -23,7 +23,12 @@ def stepped(session: Session):
     objective = build_objective(spec)
     optimizer = build_optimizer(objective, spec.train.optimizer)
     stepper = Stepper(
-        objective, optimizer, device=torch.device("cpu"), config=spec.train, seed=spec.seed
+        objective,
+        optimizer,
+        device=session.device,
+        config=spec.train,
+        seed=spec.seed,
+        clock=session.clock,
     )
     planner = Planner(build_masking(spec, objective.backbone.grid), spec.seed)
     ids = torch.arange(100)

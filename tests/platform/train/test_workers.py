@@ -17,7 +17,7 @@ from mimlab.storage.control import Outcome, StopRequest, read_outcome
 from mimlab.storage.folders import TrialFolder
 from mimlab.storage.journal import read_points
 from mimlab.train.checkpoint import read_checkpoint
-from mimlab.train.reporter import TIMING_KEYS
+from mimlab.train.reporter import VOLATILE_KEYS
 from mimlab.train.worker import train_on_worker
 
 pytestmark = [
@@ -92,7 +92,7 @@ def trained(ray_local: None, trials: Trials) -> Iterator[dict[int, tuple[TrialFo
 def curve(trial: TrialFolder) -> dict[int, dict[str, float]]:
     points = read_points(trial.store, trial.file("journal"))
     assert [p.seq for p in points] == list(range(1, len(points) + 1))
-    found = {p.step: {k: v for k, v in p.metrics.items() if k not in TIMING_KEYS} for p in points}
+    found = {p.step: {k: v for k, v in p.metrics.items() if k not in VOLATILE_KEYS} for p in points}
     assert len(found) == len(points)
     return found
 
