@@ -61,14 +61,6 @@ def seconds_of(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def matrix_rate(size: int = 2048, repeats: int = 5) -> float:
-    """FLOP/s of large fp32 matrix products, with the threads that torch has now."""
-    a, b = torch.randn(size, size), torch.randn(size, size)
-    seconds_of(lambda: a @ b)
-    spent = statistics.median(seconds_of(lambda: a @ b) for _ in range(repeats))
-    return 2 * size**3 / spent
-
-
 def machine() -> dict[str, str]:
     """Hardware, versions and commit."""
     commit = subprocess.run(

@@ -12,13 +12,13 @@ from jaxtyping import Float
 from timm.layers.attention import Attention
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.measuring import Row, alternate, matrix_rate, medians, ratio, seconds_of
+from benchmarks.measuring import Row, alternate, medians, ratio, seconds_of
 from mimlab.spec.study import TrialSpec, trial_spec
 from mimlab.train.build import build_masking, build_objective
 from mimlab.train.clock import Clock
 from mimlab.train.feed import Planner
+from mimlab.train.flops import matrix_rate, step_flops
 from mimlab.train.optimizer import build_optimizer
 from mimlab.train.stepper import Stepper
 from mimlab_objectives.masking.plan import MaskPlan
@@ -63,11 +63,12 @@ def _against_matrices(name: str, precision: str) -> Row:
     optimizer = build_optimizer(objective, spec.train.optimizer)
     cpu = torch.device("cpu")
     stepper = Stepper(objective, optimizer, device=cpu, config=spec.train, seed=0, clock=Clock(cpu))
-    step = partial(stepper.step, batch_of(), plan_of(spec, objective), NOW)
-    with FlopCounterMode(display=False) as counter:
-        step()
-    flops = counter.get_total_flops()
-    found = alternate({"step": lambda: flops / seconds_of(step), "matrices": matrix_rate}, ROUNDS)
+    work = batch_of(), plan_of(spec, objective)
+    step = partial(stepper.step, *work, NOW)
+    flops = step_flops(objective, *work)
+    found = alternate(
+        {"step": lambda: flops / seconds_of(step), "matrices": partial(matrix_rate, cpu)}, ROUNDS
+    )
     return Row(
         f"step of {name}, {precision}, {flops / BATCH / 1e9:.1f} GFLOP an image",
         "fp32 matrix products",

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from mimlab.cli import data, parts, run, study
+from mimlab.cli import data, parts, profile, run, study
 from mimlab.errors import UserError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.add_typer(data.app, name="data")
 app.command("validate")(study.validate)
 app.command("plan")(study.plan)
 app.command("schema")(study.schema)
+app.command("profile")(profile.profile)
 app.command("run")(run.run)
 app.command("resume")(run.resume)
 app.command("compare")(run.compare)

@@ -24,7 +24,7 @@ SEGMENT_S = 5.0
 """Between two segments of the journal: a segment is a file."""
 
 
-VOLATILE_KEYS = TIMING_KEYS | SYSTEM_KEYS.keys()
+VOLATILE_KEYS = frozenset({*TIMING_KEYS, *SYSTEM_KEYS})
 """Metrics that differ between two runs of the same step."""
 
 
