@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from mimlab.compare.budgets import budget_words
 from mimlab.compare.cells import Cell
 from mimlab.compare.intervals import Paired, estimate
-from mimlab.compare.rows import Comparison
+from mimlab.compare.rows import Comparison, Row
 from mimlab.compare.rungs import MIN_TRIALS, Rung
 from mimlab.compare.style import metric_name
 from mimlab.compare.tables import best_cells
 from mimlab.compare.trials import TrialResult
+
+_WHO = {"raw-pixels": "Raw pixels beat", "random-init": "A random-initialised encoder beats"}
 
 
 def findings(
@@ -22,8 +24,9 @@ def findings(
     found += [sentence for metric in comparison.metrics if (sentence := _best(cells, metric))]
     found += [
         sentence
+        for baseline in comparison.baselines
         for metric in comparison.metrics
-        if (sentence := _pixels(comparison, cells, metric))
+        if (sentence := _beaten(baseline, cells, metric))
     ]
     if comparison.metrics and not any(len(cell.trials) > 1 for cell in cells):
         found.append(
@@ -90,9 +93,8 @@ def _best(cells: Sequence[Cell], metric: str) -> str:
     return f"Best by {metric_name(metric)}: {names} ({found.mean:.2f} %{spread})."
 
 
-def _pixels(comparison: Comparison, cells: Sequence[Cell], metric: str) -> str:
-    pixels = next((row for row in comparison.baselines if row.label == "raw-pixels"), None)
-    score = pixels.mean(metric) if pixels else None
+def _beaten(baseline: Row, cells: Sequence[Cell], metric: str) -> str:
+    score = baseline.mean(metric)
     if score is None:
         return ""
     estimates = (estimate(list(cell.scores(metric).values())) for cell in cells)
@@ -101,7 +103,8 @@ def _pixels(comparison: Comparison, cells: Sequence[Cell], metric: str) -> str:
     if not beaten:
         return ""
     which = "every encoder" if beaten == len(means) else f"{beaten} of {len(means)} encoders"
-    return f"Raw pixels beat {which} by {metric_name(metric)} ({100 * score:.2f} %)."
+    who = _WHO.get(baseline.label, f"{baseline.label} beats")
+    return f"{who} {which} by {metric_name(metric)} ({100 * score:.2f} %)."
 
 
 def _count(n: int, noun: str) -> str:

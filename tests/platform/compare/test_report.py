@@ -144,14 +144,16 @@ def test_a_masking_has_one_colour_everywhere(study) -> None:
 
 
 def test_what_a_study_cannot_say_is_said(study) -> None:
-    for name in ("random", "block"):
+    for name, score in (("random", 0.5), ("block", 0.4)):
         trial = study.trial(name)
         study.journal(trial, [1.0, 1.0])
         study.probe(trial, 10, KNN, 0.4)
-        study.probe(trial, 20, KNN, 0.5)
+        study.probe(trial, 20, KNN, score)
     study.baseline("raw-pixels", KNN, 0.6)
+    study.baseline("random-init", KNN, 0.45)
     page = own_part(report_of(study.submission()))
     assert "Raw pixels beat every encoder by knn top-1 (60.00 %)." in page
+    assert "A random-initialised encoder beats 1 of 2 encoders by knn top-1 (45.00 %)." in page
     assert "Every point has one seed" in page
     assert "no interval can be given" in page
     assert "Only 2 trials to rank" in page and "too few to say" in page
@@ -234,6 +236,9 @@ def test_a_browser_draws_every_figure_and_asks_for_nothing(study, tmp_path) -> N
         tab.goto(file.as_uri())
         tab.wait_for_selector(".figure .main-svg")
         drawn = tab.locator(".figure[data-drawn]").count()
+        losses = tab.locator(".figure:has(.updatemenu-button)")
+        losses.locator(".updatemenu-button").nth(1).click()
+        losses.locator(".xtitle", has_text="visible tokens").wait_for()
         browser.close()
     assert drawn == len(figures(page))
     assert [url for url in asked if not url.startswith("data:")] == [file.as_uri()]
