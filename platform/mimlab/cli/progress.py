@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from mimlab.compare.render import short
-from mimlab.compare.rows import latest
+from mimlab.compare.trials import latest
 from mimlab.storage.folders import TrialFolder
 from mimlab.storage.records import DONE, StatusRecord
 

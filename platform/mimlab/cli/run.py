@@ -7,6 +7,7 @@ import shlex
 import signal
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -82,24 +83,41 @@ def resume(
 def compare(
     submission: Submission,
     storage: Storage = RUNS,
+    html: Annotated[
+        Path | None,
+        typer.Option(help="Write a report with figures: one file, which needs no network."),
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write a line for each trial, with every digit.")
+    ] = None,
+    latex: Annotated[
+        Path | None, typer.Option(help="Write the results as a booktabs table.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Print the comparison of a submission, as far as it has come.
 
-    Example: mimlab compare quickstart
+    Example: mimlab compare quickstart --html report.html
     """
+    from mimlab.compare.export import Files, write_files
     from mimlab.compare.rows import compare as compare_submission
     from mimlab.storage.folders import find_submission
     from mimlab.storage.store import Store
 
+    files = Files(html=html, csv=csv, latex=latex)
+    files.check()
     folder = find_submission(Store(storage), submission)
     comparison = compare_submission(folder)
+    written = write_files(folder, files)
     if as_json:
         typer.echo(comparison.model_dump_json(indent=1))
         return
     from mimlab.compare.render import table_of
 
-    Console().print(table_of(comparison))
+    console = Console()
+    console.print(table_of(comparison))
+    for file in written:
+        console.print(f"wrote {file}", highlight=False, soft_wrap=True)
 
 
 def _drive(

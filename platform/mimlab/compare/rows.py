@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from mimlab.storage.folders import SubmissionFolder, TrialFolder
-from mimlab.storage.journal import read_points
+from mimlab.compare.trials import TrialResult, read_trials
+from mimlab.storage.folders import SubmissionFolder
 from mimlab.storage.records import JournalPoint, ProbeRecord, Record, TrialRecord
 
 ASKED, REALISED, SPEED = "masking.ratio", "mask/ratio_realised", "train/images_per_s"
@@ -61,13 +61,17 @@ def _beats(baseline: Row, rows: Sequence[Row], key: str) -> bool:
 
 def compare(submission: SubmissionFolder) -> Comparison:
     """The comparison of a submission as it stands; unfinished trials have what they have so far."""
+    return compare_trials(submission, read_trials(submission))
+
+
+def compare_trials(submission: SubmissionFolder, trials: Sequence[TrialResult]) -> Comparison:
+    """The same, of trials that were read already."""
     record = submission.record()
-    trials = [(TrialFolder(submission.store, r.id), r) for r in submission.trial_records()]
-    groups: dict[str, list[tuple[TrialFolder, TrialRecord]]] = {}
-    for trial, trial_record in trials:
-        groups.setdefault(label_of(trial_record), []).append((trial, trial_record))
+    groups: dict[str, list[TrialResult]] = {}
+    for trial in trials:
+        groups.setdefault(label_of(trial.record), []).append(trial)
     rows = [_row(label, members) for label, members in groups.items()]
-    metrics = _metrics([trial_record for _, trial_record in trials], rows)
+    metrics = _metrics([trial.record for trial in trials], rows)
     return Comparison(
         submission=record.id,
         study=record.study,
@@ -75,7 +79,7 @@ def compare(submission: SubmissionFolder) -> Comparison:
         metrics=metrics,
         rows=rows,
         baselines=_baselines(submission),
-        best_trial=_best([trial for trial, _ in trials], metrics),
+        best_trial=_best(trials, metrics),
     )
 
 
@@ -88,29 +92,17 @@ def label_of(record: TrialRecord) -> str:
     return " ".join([*parts, f"{ratio}"] if ratio is not None else parts)
 
 
-def _row(label: str, members: list[tuple[TrialFolder, TrialRecord]]) -> Row:
-    curves = [read_points(t.store, t.file("journal")) for t, _ in members]
-    ratio = members[0][1].resolved["masking"].get("ratio")
+def _row(label: str, members: list[TrialResult]) -> Row:
+    ratio = members[0].masking.get("ratio")
     return Row(
         label=label if ratio is None else label.removesuffix(f" {ratio}"),
-        trial_ids=[trial.id for trial, _ in members],
-        states=[trial.status().state for trial, _ in members],
+        trial_ids=[trial.id for trial in members],
+        states=[trial.status.state for trial in members],
         ratio_asked=ratio,
-        ratio_realised=_mean([_last(curve, REALISED) for curve in curves]),
-        images_per_s=_mean([_median(curve, SPEED) for curve in curves]),
-        scores=_scores([latest(trial.probes()) for trial, _ in members]),
+        ratio_realised=_mean([trial.last(REALISED) for trial in members]),
+        images_per_s=_mean([median_of(trial.points, SPEED) for trial in members]),
+        scores=_scores([trial.scores for trial in members]),
     )
-
-
-def latest(records: Sequence[ProbeRecord]) -> dict[str, float]:
-    """The top-1 of each probe at its last step; none where that one failed."""
-    last = {record.probe: record for record in sorted(records, key=lambda r: r.step)}
-    return {
-        key: value
-        for record in last.values()
-        for key, value in record.metrics.items()
-        if key.endswith("/top1")
-    }
 
 
 def _scores(trials: Sequence[dict[str, float]]) -> dict[str, list[float]]:
@@ -150,24 +142,21 @@ def _metrics(records: Sequence[TrialRecord], rows: Sequence[Row]) -> list[str]:
     return [key for key in dict.fromkeys([*asked, *found]) if key in found]
 
 
-def _best(trials: Sequence[TrialFolder], metrics: Sequence[str]) -> str | None:
+def _best(trials: Sequence[TrialResult], metrics: Sequence[str]) -> str | None:
     """The trial with the highest score of the first metric; the first one where two are equal.
 
     Of finished trials, while there are any: an earlier epoch is no match for a later one.
     """
     if not metrics:
         return None
-    finished = [trial for trial in trials if trial.status().state == "finished"]
-    scores = {t.id: latest(t.probes()).get(metrics[0]) for t in finished or trials}
+    finished = [trial for trial in trials if trial.finished]
+    scores = {t.id: t.scores.get(metrics[0]) for t in finished or trials}
     scored = {trial_id: score for trial_id, score in scores.items() if score is not None}
     return max(scored, key=lambda trial_id: scored[trial_id], default=None)
 
 
-def _last(curve: Sequence[JournalPoint], key: str) -> float | None:
-    return next((point.metrics[key] for point in reversed(curve) if key in point.metrics), None)
-
-
-def _median(curve: Sequence[JournalPoint], key: str) -> float | None:
+def median_of(curve: Sequence[JournalPoint], key: str) -> float | None:
+    """Median of a metric over the points that have it."""
     values = [point.metrics[key] for point in curve if key in point.metrics]
     return statistics.median(values) if values else None
 

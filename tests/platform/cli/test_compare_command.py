@@ -125,3 +125,64 @@ def test_a_study_that_has_not_begun_has_rows_without_scores(call, submission) ->
     assert found["metrics"] == [] and found["best_trial"] is None
     assert [row["states"] for row in found["rows"]] == [["pending", "pending"]] * 2
     assert "random (pending)" in call("compare", "tiny").out
+
+
+def test_it_writes_a_report_and_tables_and_says_so(call, folder, half_done) -> None:
+    files = {form: folder / f"out.{form}" for form in ("html", "csv", "latex")}
+    options = [part for form, file in files.items() for part in (f"--{form}", file)]
+    said = call("compare", "tiny", *options)
+    assert (said.code, said.err) == (0, "")
+    assert all(f"wrote {file}" in said.out for file in files.values())
+    assert files["html"].read_text().startswith("<!doctype html>")
+    assert len(files["csv"].read_text().splitlines()) == 1 + len(half_done.trials())
+    assert r"\begin{tabular}" in files["latex"].read_text()
+    # Nothing temporary is left beside them.
+    assert sorted(path.name for path in folder.glob("*out.*")) == [
+        "out.csv",
+        "out.html",
+        "out.latex",
+    ]
+
+
+def test_json_stays_json_beside_a_file(call, folder, half_done) -> None:
+    said = call("compare", "tiny", "--json", "--csv", folder / "out.csv")
+    assert json.loads(said.out)["study"] == "tiny"
+    assert (folder / "out.csv").exists()
+
+
+def test_a_study_that_has_not_begun_has_files_too(call, folder, submission) -> None:
+    said = call("compare", "tiny", "--html", "r.html", "--csv", "t.csv", "--latex", "t.tex")
+    assert said.code == 0
+    assert "4 pending" in (folder / "r.html").read_text()
+    assert (folder / "t.csv").read_text().count("pending") == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--html", "nowhere/r.html"], "nowhere/r.html: there is no folder"),
+        (["--csv", "."], ".: this is a folder; name a file in it"),
+        (["--csv", "same", "--latex", "same"], "same: named for two formats"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused(
+    call, folder, half_done, options: list[str], words: str
+) -> None:
+    before = sorted(folder.iterdir())
+    said = call("compare", "tiny", *options)
+    assert said.code == 2 and said.out == ""
+    assert words in said.words and said.err.startswith("error: ")
+    assert sorted(folder.iterdir()) == before
+
+
+def test_one_bad_file_stops_the_others_from_being_written(call, folder, half_done) -> None:
+    said = call("compare", "tiny", "--csv", "good.csv", "--html", "nowhere/r.html")
+    assert said.code == 2
+    assert not (folder / "good.csv").exists()
+
+
+def test_results_that_are_not_there_are_named(call, folder) -> None:
+    said = call("compare", "tiny", "--storage", "nowhere", "--html", "r.html")
+    assert said.code == 2
+    assert "nowhere: there is no submission 'tiny'" in said.words
+    assert not (folder / "r.html").exists()

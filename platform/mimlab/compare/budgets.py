@@ -1,0 +1,90 @@
+"""At which budget trials are compared: what they spent, and where that is equal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from mimlab.compare.trials import TrialResult
+
+TOLERANCE = 0.01
+"""Time is never equal to the millisecond: below 1 % it counts as equal, and so do tokens of
+strategies whose counts are exact only on average. Images and steps must be equal."""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """One quantity over the finished trials."""
+
+    what: str
+    low: float
+    high: float
+    tolerance: float
+
+    @property
+    def equal(self) -> bool:
+        return self.high - self.low <= self.tolerance * self.high
+
+
+@dataclass(frozen=True)
+class TimeUnit:
+    """In what training time is told."""
+
+    name: str
+    """e.g. `CPU hours`."""
+    per_device: bool
+    """Whether it is device time, not wall-clock."""
+    seconds: float
+
+    def of(self, trial: TrialResult, seconds: float) -> float:
+        """Training time of a trial in this unit."""
+        count = trial.devices.count if self.per_device and trial.devices else 1.0
+        return seconds * count / self.seconds
+
+
+def time_unit(trials: Sequence[TrialResult]) -> TimeUnit:
+    """GPU or CPU time if all trials ran on one kind, else wall-clock; minutes if all are short."""
+    kinds = {trial.devices.kind if trial.devices else None for trial in trials}
+    kind = next(iter(kinds)) if len(kinds) == 1 else None
+    word = f"{kind} " if kind else "training "
+    hours = TimeUnit(f"{word}hours", kind is not None, 3600.0)
+    longest = max((hours.of(t, float(t.progress.seconds[-1])) for t in trials), default=0.0)
+    return hours if longest >= 1 else TimeUnit(f"{word}minutes", hours.per_device, 60.0)
+
+
+def spent(trials: Sequence[TrialResult]) -> list[Spent]:
+    """Images, visible tokens and time of the finished trials; [] where none has finished."""
+    done = [trial for trial in trials if trial.finished and trial.progress.started]
+    if not done:
+        return []
+    unit = time_unit(done)
+
+    def over(what: str, read: Callable[[TrialResult], float], tolerance: float) -> Spent:
+        values = [read(trial) for trial in done]
+        return Spent(what, min(values), max(values), tolerance)
+
+    return [
+        over("images", lambda t: float(t.progress.images[-1]), 0.0),
+        over("visible tokens", lambda t: float(t.progress.tokens[-1]), TOLERANCE),
+        over(unit.name, lambda t: unit.of(t, float(t.progress.seconds[-1])), TOLERANCE),
+    ]
+
+
+def budget_words(trials: Sequence[TrialResult]) -> str:
+    """At which budget the finished trials are compared, and what differs."""
+    found = spent(trials)
+    if not found:
+        return "No trial has finished: nothing is compared at an equal budget yet."
+    if sum(trial.finished for trial in trials) == 1:
+        return "One trial has finished: there is nothing to compare it with."
+    equal = [f"{one.what} ({_amount(one.high)} each)" for one in found if one.equal]
+    differing = [
+        f"{one.what} ({_amount(one.low)} to {_amount(one.high)})" for one in found if not one.equal
+    ]
+    first = f"equal {' and '.join(equal)}" if equal else "no equal budget"
+    words = f"Finished trials are compared at {first}."
+    return f"{words} What differs: {', '.join(differing)}." if differing else words
+
+
+def _amount(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"

@@ -1,0 +1,77 @@
+"""What is one cell: trials that differ by their seed, and by nothing else."""
+
+from __future__ import annotations
+
+from mimlab.compare.cells import cells_of
+from mimlab.compare.trials import read_trials
+
+KNN = "probe/knn/top1"
+
+
+def labels(study) -> list[str]:
+    return [cell.label for cell in cells_of(read_trials(study.submission()))]
+
+
+def test_seeds_are_one_cell_and_nothing_else_is(study) -> None:
+    for lr in (0.1, 0.2):
+        for seed in (0, 1):
+            study.trial("random", 0.5, seed, axes={"train.base_lr": lr})
+    cells = cells_of(read_trials(study.submission()))
+    assert [(cell.label, [t.seed for t in cell.trials]) for cell in cells] == [
+        ("random · 0.5 · base_lr=0.1", [0, 1]),
+        ("random · 0.5 · base_lr=0.2", [0, 1]),
+    ]
+
+
+def test_a_value_that_never_varies_is_not_in_the_name(study) -> None:
+    study.trial("random", 0.5, axes={"train.base_lr": 0.1})
+    study.trial("block", 0.5, axes={"train.base_lr": 0.1, "masking.min_area": 2})
+    assert labels(study) == ["random · 0.5", "block · 0.5"]
+
+
+def test_a_parameter_that_varies_within_a_masking_is_in_its_name(study) -> None:
+    study.trial("random", 0.5)
+    for aspect in (0.3, 1.0):
+        study.trial("block", 0.5, axes={"masking.aspect": aspect})
+    assert labels(study) == ["random · 0.5", "block aspect=0.3 · 0.5", "block aspect=1.0 · 0.5"]
+
+
+def test_axes_that_end_alike_keep_their_whole_path(study) -> None:
+    for depth in (1, 2):
+        study.trial("random", 0.5, axes={"backbone.depth": depth, "decoder.depth": depth})
+    assert labels(study) == [
+        f"random · 0.5 · backbone.depth={depth}, decoder.depth={depth}" for depth in (1, 2)
+    ]
+
+
+def test_ratios_rise(study) -> None:
+    for ratio in (0.75, 0.5, 0.9):
+        study.trial("random", ratio)
+    assert labels(study) == ["random · 0.5", "random · 0.75", "random · 0.9"]
+
+
+def test_a_masking_without_a_ratio_has_none(study) -> None:
+    trial = study.trial("none", 0.5, resolved={"masking": {"name": "none"}})
+    study.journal(trial, [1.0])
+    (cell,) = cells_of(read_trials(study.submission()))
+    assert (cell.label, cell.ratio) == ("none", "–")
+
+
+def test_a_seed_that_ended_early_is_not_averaged_with_finished_ones(study) -> None:
+    study.probe(study.trial(seed=0), 20, KNN, 0.8)
+    study.probe(study.trial(seed=1, state="failed"), 10, KNN, 0.2)
+    (cell,) = cells_of(read_trials(study.submission()))
+    assert cell.scores(KNN) == {0: 0.8}
+    assert (cell.complete, cell.unfinished) == (False, "failed")
+
+
+def test_while_none_has_finished_there_is_what_there_is(study) -> None:
+    study.probe(study.trial(seed=0, state="running"), 10, KNN, 0.3)
+    (cell,) = cells_of(read_trials(study.submission()))
+    assert cell.scores(KNN) == {0: 0.3}
+
+
+def test_a_value_that_is_null_is_not_one_that_is_absent(study) -> None:
+    study.trial("random", 0.5)
+    study.trial("random", 0.5, axes={"train.clip_norm": None})
+    assert labels(study) == ["random · 0.5", "random · 0.5 · clip_norm=null"]

@@ -1,0 +1,78 @@
+"""Images, tokens and time of a trial; what is paused is not training."""
+
+from __future__ import annotations
+
+import pytest
+
+from mimlab.compare.budgets import budget_words, time_unit
+from mimlab.compare.trials import read_trials
+
+HOUR_MS = 3_600_000
+
+
+def test_time_is_images_over_rate_and_a_pause_does_not_count(study) -> None:
+    # 10 steps of 64 images at 640 images/s: a second for each point.
+    trial = study.trial()
+    study.journal(trial, [1.0] * 5, pause_ms=HOUR_MS, wait_share=0.25)
+    (found,) = read_trials(study.submission())
+    progress = found.progress
+    assert progress.seconds == pytest.approx([0, 1, 2, 3, 4, 5])
+    assert progress.images == pytest.approx([0, 640, 1280, 1920, 2560, 3200])
+    assert progress.tokens[-1] == 3200 * 16 * 0.5
+    assert progress.wait_share == pytest.approx(0.25)
+
+
+def test_between_logged_steps_it_is_linear_and_beyond_them_unknown(study) -> None:
+    study.journal(study.trial(), [1.0, 1.0])
+    (found,) = read_trials(study.submission())
+    progress = found.progress
+    assert progress.at(15, progress.images) == 15 * 64
+    assert progress.at(20, progress.seconds) == pytest.approx(2.0)
+    assert progress.at(21, progress.images) is None
+
+
+def test_a_trial_that_has_not_begun_has_spent_nothing(study) -> None:
+    study.trial(state="pending")
+    (found,) = read_trials(study.submission())
+    assert not found.progress.started and found.progress.wait_share is None
+
+
+def test_device_time_is_that_of_all_workers(study) -> None:
+    study.journal(study.trial(), [1.0] * 60)
+    trials = read_trials(study.submission())
+    unit = time_unit(trials)
+    # Two workers with three cores each; a minute.
+    assert (unit.name, unit.of(trials[0], 60.0)) == ("CPU minutes", 6.0)
+
+
+def test_without_the_resources_time_is_wall_clock(study) -> None:
+    trial = study.trial()
+    study.journal(trial, [1.0] * 60)
+    submission = study.submission()
+    study.store.remove(submission.file("resolved.json"))
+    trials = read_trials(submission)
+    unit = time_unit(trials)
+    assert (unit.name, unit.of(trials[0], 60.0)) == ("training minutes", 1.0)
+
+
+def test_equal_images_are_said_and_what_differs_too(study) -> None:
+    for ratio, rate in ((0.5, 640.0), (0.75, 1280.0)):
+        study.journal(study.trial(ratio=ratio), [1.0] * 10, images_per_s=rate)
+    words = budget_words(read_trials(study.submission()))
+    assert words.startswith("Finished trials are compared at equal images (6,400 each).")
+    assert "What differs: visible tokens (25,600 to 51,200), CPU minutes (0.5 to 1)." in words
+
+
+def test_equal_tokens_are_said_where_images_differ(study) -> None:
+    study.journal(study.trial(ratio=0.5), [1.0] * 5)
+    study.journal(study.trial(ratio=0.75), [1.0] * 10, images_per_s=1280.0)
+    words = budget_words(read_trials(study.submission()))
+    assert "equal visible tokens (25,600 each) and CPU minutes" in words
+    assert "What differs: images (3,200 to 6,400)." in words
+
+
+def test_before_two_have_finished_nothing_is_compared(study) -> None:
+    study.journal(study.trial(state="running"), [1.0])
+    assert "No trial has finished" in budget_words(read_trials(study.submission()))
+    study.journal(study.trial(seed=1), [1.0])
+    assert "One trial has finished" in budget_words(read_trials(study.submission()))
