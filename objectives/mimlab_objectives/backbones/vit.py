@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import timm
 import torch
@@ -66,6 +67,21 @@ def grid_of(params: BackboneParams, image_size: int) -> Grid:
     return image_size // patch, image_size // patch
 
 
+def timm_arguments(params: BackboneParams, image_size: int) -> dict[str, Any]:
+    """What `timm.create_model` takes besides the name to build this encoder.
+
+    Without pooling, models that would normalise after it normalise every token instead.
+    """
+    sizes = params.model_dump(include={"patch_size", "embed_dim", "depth", "num_heads"})
+    return {
+        "img_size": image_size,
+        "num_classes": 0,
+        "global_pool": "",
+        "dynamic_img_size": False,
+        **{name: size for name, size in sizes.items() if size is not None},
+    }
+
+
 class VitBackbone(nn.Module):
     """A timm vision transformer; `vit` is the plain model, whose state_dict timm itself loads.
 
@@ -75,18 +91,8 @@ class VitBackbone(nn.Module):
     def __init__(self, params: BackboneParams, image_size: int) -> None:
         super().__init__()
         self.grid = grid_of(params, image_size)
-        sizes = params.model_dump(include={"patch_size", "embed_dim", "depth", "num_heads"})
-        overrides = {name: size for name, size in sizes.items() if size is not None}
-        # Without pooling, models that would normalise after it normalise every token instead.
-        vit = timm.create_model(
-            params.name,
-            img_size=image_size,
-            num_classes=0,
-            global_pool="",
-            dynamic_img_size=False,
-            drop_path_rate=params.drop_path,
-            **overrides,
-        )
+        arguments = timm_arguments(params, image_size)
+        vit = timm.create_model(params.name, drop_path_rate=params.drop_path, **arguments)
         assert isinstance(vit, VisionTransformer)
         self.vit = vit
         self.image_size = image_size

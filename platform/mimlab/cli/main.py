@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from mimlab.cli import data, parts, run, study
+from mimlab.cli import data, export, parts, run, study
 from mimlab.errors import UserError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("schema")(study.schema)
 app.command("run")(run.run)
 app.command("resume")(run.resume)
 app.command("compare")(run.compare)
+app.command("export")(export.export)
 app.command("list")(parts.list_parts)
 
 
