@@ -29,7 +29,7 @@ class BackboneParams(Params):
     """Which encoder to train."""
 
     name: str = "vit_small_patch16_224"
-    """A timm vision transformer; it starts from random weights."""
+    """A timm vision transformer; it starts from random weights unless `init` says otherwise."""
     patch_size: int | None = Field(default=None, ge=1)
     """Side of a patch in pixels; null: the model's own."""
     embed_dim: int | None = Field(default=None, ge=1)
@@ -40,6 +40,9 @@ class BackboneParams(Params):
     """Attention heads; null: the model's own."""
     drop_path: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Stochastic depth at the last block; it grows linearly from 0 at the first."""
+    init: str | None = None
+    """What the encoder starts from: null (random), `timm` (that model's own pretrained weights), a
+    file or an exported folder, or `trial:<id>`, `trial:<id>@<step>` of the same storage."""
 
 
 def grid_of(params: BackboneParams, image_size: int) -> Grid:
