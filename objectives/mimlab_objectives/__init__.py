@@ -1,9 +1,14 @@
 """The science of mimlab: maskings, targets, backbones, objectives, probes. Knows no platform."""
 
+from mimlab_objectives.plugins import load_plugins
 from mimlab_objectives.registry import import_all
 
 
 def discover() -> None:
-    """Register every masking, target and objective of this package (idempotent)."""
+    """Register every masking, target and objective, this package's first (idempotent).
+
+    Raises PluginError for another package that cannot be loaded or registers a taken name.
+    """
     for room in ("masking", "targets", "objectives"):
         import_all(f"{__name__}.{room}")
+    load_plugins()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import timm
 import torch
@@ -28,7 +29,7 @@ class BackboneParams(Params):
     """Which encoder to train."""
 
     name: str = "vit_small_patch16_224"
-    """A timm vision transformer; it starts from random weights."""
+    """A timm vision transformer; it starts from random weights unless `init` says otherwise."""
     patch_size: int | None = Field(default=None, ge=1)
     """Side of a patch in pixels; null: the model's own."""
     embed_dim: int | None = Field(default=None, ge=1)
@@ -39,6 +40,9 @@ class BackboneParams(Params):
     """Attention heads; null: the model's own."""
     drop_path: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Stochastic depth at the last block; it grows linearly from 0 at the first."""
+    init: str | None = None
+    """What the encoder starts from: null (random), `timm` (that model's own pretrained weights), a
+    file or an exported folder, or `trial:<id>`, `trial:<id>@<step>` of the same storage."""
 
 
 def grid_of(params: BackboneParams, image_size: int) -> Grid:
@@ -66,6 +70,21 @@ def grid_of(params: BackboneParams, image_size: int) -> Grid:
     return image_size // patch, image_size // patch
 
 
+def timm_arguments(params: BackboneParams, image_size: int) -> dict[str, Any]:
+    """What `timm.create_model` takes besides the name to build this encoder.
+
+    Without pooling, models that would normalise after it normalise every token instead.
+    """
+    sizes = params.model_dump(include={"patch_size", "embed_dim", "depth", "num_heads"})
+    return {
+        "img_size": image_size,
+        "num_classes": 0,
+        "global_pool": "",
+        "dynamic_img_size": False,
+        **{name: size for name, size in sizes.items() if size is not None},
+    }
+
+
 class VitBackbone(nn.Module):
     """A timm vision transformer; `vit` is the plain model, whose state_dict timm itself loads.
 
@@ -75,18 +94,8 @@ class VitBackbone(nn.Module):
     def __init__(self, params: BackboneParams, image_size: int) -> None:
         super().__init__()
         self.grid = grid_of(params, image_size)
-        sizes = params.model_dump(include={"patch_size", "embed_dim", "depth", "num_heads"})
-        overrides = {name: size for name, size in sizes.items() if size is not None}
-        # Without pooling, models that would normalise after it normalise every token instead.
-        vit = timm.create_model(
-            params.name,
-            img_size=image_size,
-            num_classes=0,
-            global_pool="",
-            dynamic_img_size=False,
-            drop_path_rate=params.drop_path,
-            **overrides,
-        )
+        arguments = timm_arguments(params, image_size)
+        vit = timm.create_model(params.name, drop_path_rate=params.drop_path, **arguments)
         assert isinstance(vit, VisionTransformer)
         self.vit = vit
         self.image_size = image_size

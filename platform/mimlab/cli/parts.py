@@ -12,6 +12,8 @@ from rich.table import Table
 
 from mimlab.cli.options import Json
 
+OWN_PACKAGE = "mimlab_objectives"
+
 
 class Kind(StrEnum):
     """Kinds of registered parts."""
@@ -26,6 +28,8 @@ def list_parts(
     as_json: Json = False,
 ) -> None:
     """List the maskings, objectives and targets, their parameters and papers.
+
+    Those of installed plug-ins are among them, with the name of their package.
 
     Example: mimlab list maskings
     """
@@ -44,5 +48,7 @@ def list_parts(
             table.add_column(column)
         for part in parts:
             parameters = "\n".join(f"{p.name} = {p.default}" for p in part.parameters)
-            table.add_row(part.name, part.summary, parameters, part.paper)
+            own = part.package == OWN_PACKAGE
+            name_shown = part.name if own else f"{part.name}\n(of {part.package})"
+            table.add_row(name_shown, part.summary, parameters, part.paper)
         console.print(table)

@@ -55,7 +55,7 @@ def run(
         loaded = load_study(file, preset, overrides or [])
         planned = submissions.plan_study(loaded)
         store = submissions.storage_of(planned.study)
-        found = None if new else submissions.unfinished(store, planned.study)
+        found = None if new else submissions.unfinished(store, planned)
         folder = found or submissions.create(store, planned, loaded)
     if found is not None:
         console.print(f"going on with submission {found.id} (--new starts another)")

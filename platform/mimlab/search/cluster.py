@@ -15,6 +15,7 @@ from ray.data import DataContext
 
 from mimlab.search import ray_settings
 from mimlab.search.placement import Capacity
+from mimlab_objectives.plugins import load_plugins
 
 QUIET_LOGGERS = ("ray", "ray.train", "ray.data", "alembic", "mlflow")
 
@@ -48,6 +49,7 @@ def local_cluster(log_folder: Path) -> Iterator[Cluster]:
         dashboard_host="127.0.0.1",
         log_to_driver=False,
         logging_level=logging.ERROR,
+        runtime_env=shipped_plugins(),
     )
     try:
         DataContext.get_current().enable_progress_bars = False
@@ -56,6 +58,17 @@ def local_cluster(log_folder: Path) -> Iterator[Cluster]:
         yield Cluster(Capacity(resources.get("CPU", 0.0), resources.get("GPU", 0.0)))
     finally:
         ray.shutdown()
+
+
+def shipped_plugins() -> dict[str, list[str]] | None:
+    """The runtime environment by which Ray's processes find the plug-ins that are installed here.
+
+    Their metadata goes with the code: a process finds its entry points as it would find those of
+    an installed package. None where there is none, because preparing one takes time.
+    """
+    plugins = load_plugins()
+    paths = [path for plugin in plugins for path in (plugin.code, plugin.metadata) if path]
+    return {"py_modules": [str(path) for path in dict.fromkeys(paths)]} if paths else None
 
 
 def local_capacity() -> Capacity:

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import mimlab
+from mimlab_objectives.plugins import load_plugins
 
 PACKAGES = (
     "mimlab",
@@ -29,6 +30,7 @@ def describe_environment() -> dict[str, str]:
         "machine": platform.machine(),
         "cpus": str(os.cpu_count()),
         **{f"package.{name}": _version(name) for name in PACKAGES},
+        **{f"package.{plugin.package}": plugin.version for plugin in load_plugins()},
         **_git(Path(mimlab.__file__).parent),
     }
 

@@ -9,20 +9,22 @@ from pathlib import Path
 
 import mimlab
 import mimlab_objectives
+from mimlab_objectives.plugins import load_plugins
 
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip file can hold: equal code gives equal bytes."""
 
 
 def code_zip() -> bytes:
-    """Both packages as a zip file, equal for equal code."""
+    """Both packages and those of plug-ins as a zip file, equal for equal code."""
+    own = [Path(package.__path__[0]) for package in (mimlab, mimlab_objectives)]
+    plugins = [plugin.code for plugin in load_plugins()]
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for package in (mimlab, mimlab_objectives):
-            root = Path(package.__path__[0])
-            for path in sorted(root.rglob("*")):
+        for root in dict.fromkeys([*own, *plugins]):
+            for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
                 if path.suffix in (".py", ".typed"):
-                    name = f"{root.name}/{path.relative_to(root).as_posix()}"
+                    name = path.relative_to(root.parent).as_posix()
                     archive.writestr(zipfile.ZipInfo(name, ZIP_TIME), path.read_bytes())
     return buffer.getvalue()
 

@@ -16,16 +16,18 @@ from mimlab.errors import UserError
 from mimlab.search.cluster import local_capacity
 from mimlab.search.environment import describe_environment
 from mimlab.search.fingerprint import code_zip, fingerprint
+from mimlab.search.initial import initial_weights
 from mimlab.search.placement import concurrent_trials
 from mimlab.spec.checks import legal_trials
 from mimlab.spec.expand import Trial
 from mimlab.spec.identity import identity
 from mimlab.spec.load import LoadedStudy
 from mimlab.spec.resolve import study_hash
-from mimlab.spec.study import Study, study_model, trial_spec
+from mimlab.spec.study import Study, TrialSpec, study_model, trial_spec
 from mimlab.storage.folders import SubmissionFolder, TrialFolder, now, submissions
 from mimlab.storage.records import DONE, SubmissionRecord, TrialRecord, TrialsRecord
 from mimlab.storage.store import Store
+from mimlab.storage.weights import keep_weights
 from mimlab.track.uri import resolve_tracking
 
 
@@ -36,6 +38,8 @@ class PlannedStudy:
     study: Study
     data: DataSet
     trials: list[TrialRecord]
+    weights: tuple[bytes, ...] = ()
+    """safetensors files that the trials' encoders start from."""
 
 
 def storage_of(study: Study) -> Store:
@@ -63,7 +67,13 @@ def plan_study(loaded: LoadedStudy) -> PlannedStudy:
             f"{data.root}: no image has a label, so there is nothing to probe; import the images "
             "with their classes, or leave `probes` out"
         )
-    planned = PlannedStudy(study, data, [_record(study, trial, data) for trial in trials])
+    initial = initial_weights(loaded, trials, storage_of(study))
+    planned = PlannedStudy(
+        study,
+        data,
+        [_record(study, trial, initial.resolved(trial.spec), data) for trial in trials],
+        tuple(weights.data for weights in initial.found.values()),
+    )
     trials_at_once(planned)
     return planned
 
@@ -87,14 +97,14 @@ def _check_storage(store: Store) -> None:
         raise UserError(f"storage: {exists} may not be written to; name another folder")
 
 
-def _record(study: Study, trial: Trial, data: DataSet) -> TrialRecord:
-    trial_id, flat = identity(trial.spec, data.fingerprint)
+def _record(study: Study, trial: Trial, spec: TrialSpec, data: DataSet) -> TrialRecord:
+    trial_id, flat = identity(spec, data.fingerprint)
     return TrialRecord(
         id=trial_id,
         study=study.study,
-        seed=trial.spec.seed,
+        seed=spec.seed,
         point=trial.point,
-        resolved=trial.spec.model_dump(mode="json"),
+        resolved=spec.model_dump(mode="json"),
         identity=flat,
     )
 
@@ -116,11 +126,15 @@ def reopen(folder: SubmissionFolder) -> PlannedStudy:
     return PlannedStudy(study, data, trials)
 
 
-def unfinished(store: Store, study: Study) -> SubmissionFolder | None:
-    """The latest submission of the same resolved study that still has something to do."""
-    wanted = study_hash(study)
+def unfinished(store: Store, planned: PlannedStudy) -> SubmissionFolder | None:
+    """The latest submission of the same resolved study that still has something to do.
+
+    Its trials must be the same, too: data or weights may have changed behind their names.
+    """
+    wanted = study_hash(planned.study), _ids(planned)
     for folder in reversed(submissions(store)):
-        same = folder.record().study_hash == wanted
+        record = folder.record()
+        same = (record.study_hash, record.trial_ids) == wanted
         if same and any(trial.status().state not in DONE for trial in folder.trials()):
             return folder
     return None
@@ -137,6 +151,8 @@ def create(store: Store, planned: PlannedStudy, file: LoadedStudy) -> Submission
         folder.file("resolved.json"),
         json.dumps(study.model_dump(mode="json"), indent=1).encode(),
     )
+    for weights in planned.weights:
+        keep_weights(store, weights)
     store.write_record(folder.file("trials.json"), TrialsRecord(trials=planned.trials))
     for record in planned.trials:
         store.create(TrialFolder(store, record.id).file("trial.json"), record.to_bytes())
@@ -147,7 +163,7 @@ def create(store: Store, planned: PlannedStudy, file: LoadedStudy) -> Submission
         study_hash=study_hash(study),
         study_file=str(file.path.absolute()),
         options=file.options,
-        trial_ids=list(dict.fromkeys(trial.id for trial in planned.trials)),
+        trial_ids=_ids(planned),
         created=now(),
         user=_user(),
         host=socket.gethostname(),
@@ -157,6 +173,10 @@ def create(store: Store, planned: PlannedStudy, file: LoadedStudy) -> Submission
     )
     store.write_record(folder.file("submission.json"), record)
     return folder
+
+
+def _ids(planned: PlannedStudy) -> list[str]:
+    return list(dict.fromkeys(trial.id for trial in planned.trials))
 
 
 def _new_id(store: Store, study: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-import mimlab_objectives
+from mimlab.spec.parts import register_parts
 from mimlab.spec.study import REGISTRIES
 
 PLURALS = {"objective": "objectives", "target": "targets", "masking": "maskings"}
@@ -26,11 +26,13 @@ class CataloguePart(BaseModel):
     parameters: list[Parameter]
     paper: str
     revision: int
+    package: str
+    """Where it comes from: `mimlab_objectives`, or a plug-in's top-level module."""
 
 
 def catalogue() -> dict[str, list[CataloguePart]]:
     """Every registered part, by plural kind and name."""
-    mimlab_objectives.discover()
+    register_parts()
     return {
         PLURALS[kind]: [
             CataloguePart(
@@ -42,6 +44,7 @@ def catalogue() -> dict[str, list[CataloguePart]]:
                 ],
                 paper=entry.paper,
                 revision=entry.revision,
+                package=entry.part.__module__.partition(".")[0],
             )
             for entry in registry.entries()
         ]

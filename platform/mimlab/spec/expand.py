@@ -16,7 +16,7 @@ from mimlab.spec.load import LoadedStudy
 from mimlab.spec.overlay import NotASection, assigned
 from mimlab.spec.points import Point, Setting, SweepProblem, points_of
 from mimlab.spec.positions import Keys, Source, dotted
-from mimlab.spec.resolve import resolved_data
+from mimlab.spec.resolve import resolved_backbone, resolved_data
 from mimlab.spec.study import TrialSpec, trial_model, trial_spec
 from mimlab.spec.sweep import Scalar
 
@@ -98,7 +98,11 @@ def _validated(
         except ValidationError as error:
             found += [(point, problem) for problem in problems_of(error, root, trial_model())]
             continue
-        specs.append(spec.model_copy(update={"data": resolved_data(spec.data, folder)}))
+        update = {
+            "data": resolved_data(spec.data, folder),
+            "backbone": resolved_backbone(spec.backbone, folder),
+        }
+        specs.append(spec.model_copy(update=update))
     refuse_points(found, len(points), loaded.source, remedy=False)
     return specs
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from mimlab.errors import UserError
 from mimlab.spec.errors import Problem, nearest, problems_of, refuse
 from mimlab.spec.overlay import NotASection, assigned, overlaid
-from mimlab.spec.paths import absolute
+from mimlab.spec.paths import absolute, absolute_init
 from mimlab.spec.positions import Keys, Source, dotted, keys_of, parse, read_study_file
 from mimlab.spec.resolve import resolved
 from mimlab.spec.study import Study, study_model
@@ -21,7 +21,11 @@ from mimlab.spec.study import Study, study_model
 _DOTTED_KEYS = ("sweep", "axes")
 """Below, a key is a dotted path itself."""
 
-_PATHS: tuple[Keys, ...] = (("data", "images"), ("storage",))
+_PATHS: Mapping[Keys, Callable[[str, Path], str | None]] = {
+    ("data", "images"): absolute,
+    ("storage",): absolute,
+    ("backbone", "init"): absolute_init,
+}
 
 
 @dataclass(frozen=True)
@@ -128,5 +132,5 @@ def _override_keys(path: str) -> Keys:
 def _from_shell(keys: Keys, value: Any) -> Any:
     """A path that was typed in a shell means the shell's folder, not the study's."""
     if keys in _PATHS and isinstance(value, str) and value:
-        return absolute(value, Path.cwd())
+        return _PATHS[keys](value, Path.cwd())
     return value

@@ -13,6 +13,13 @@ from pydantic import AfterValidator, Field
 BUILT_IN_IMAGES = frozenset({"digits"})
 """Data sets that `data.images` names instead of a folder."""
 
+TIMM_WEIGHTS = "timm"
+"""What `backbone.init` names instead of a path: the model's own pretrained weights."""
+TRIAL_PREFIX = "trial:"
+"""Begins a `backbone.init` that names a trial."""
+CONTENT_PREFIX = "sha256:"
+"""Begins a `backbone.init` that is resolved: weights in the storage, by their hash."""
+
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -36,3 +43,10 @@ def absolute(text: str, folder: Path) -> str:
         return text
     # No symbolic link is followed: the path means the same on a machine that mounts it elsewhere.
     return os.path.normpath(folder / Path(text).expanduser())
+
+
+def absolute_init(text: str | None, folder: Path) -> str | None:
+    """`backbone.init` with its path, if it is one, made absolute from `folder`."""
+    if text is None or text == TIMM_WEIGHTS or text.startswith((TRIAL_PREFIX, CONTENT_PREFIX)):
+        return text
+    return absolute(text, folder)

@@ -10,8 +10,9 @@ import hashlib
 import json
 from pathlib import Path
 
-from mimlab.spec.paths import absolute
+from mimlab.spec.paths import absolute, absolute_init
 from mimlab.spec.study import DataConfig, Study
+from mimlab_objectives.backbones.vit import BackboneParams
 
 TRACKING_FILE = "mlflow.db"
 """Name of the SQLite file that holds MLflow's tables, within the storage folder."""
@@ -25,6 +26,7 @@ def resolved(study: Study, folder: Path) -> Study:
     uri = study.tracking.uri or f"sqlite:///{storage}/{TRACKING_FILE}"
     update = {
         "data": resolved_data(study.data, folder),
+        "backbone": resolved_backbone(study.backbone, folder),
         "storage": storage,
         "tracking": study.tracking.model_copy(update={"uri": uri}),
     }
@@ -34,6 +36,11 @@ def resolved(study: Study, folder: Path) -> Study:
 def resolved_data(data: DataConfig, folder: Path) -> DataConfig:
     """The section with absolute paths."""
     return data.model_copy(update={"images": absolute(data.images, folder)})
+
+
+def resolved_backbone(backbone: BackboneParams, folder: Path) -> BackboneParams:
+    """The section with an absolute path; its content is looked at when the study is planned."""
+    return backbone.model_copy(update={"init": absolute_init(backbone.init, folder)})
 
 
 def study_hash(study: Study) -> str:

@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal, Union
 
 from pydantic import AfterValidator, Field, create_model
 
-import mimlab_objectives
 from mimlab.data.views import AugmentConfig
 from mimlab.probe.config import CollapseWatch, ProbeConfig, named_once
+from mimlab.spec.parts import register_parts
 from mimlab.spec.paths import LocalPath
 from mimlab.spec.section import NotIdentity, Section
 from mimlab.spec.sweep import SweepConfig
@@ -173,7 +173,7 @@ def trial_spec(resolved: Mapping[str, Any]) -> TrialSpec:
 
 @lru_cache(maxsize=1)
 def _part_fields() -> dict[str, Any]:
-    mimlab_objectives.discover()
+    register_parts()
     return {
         part: _choice(registry, TrialSpec.model_fields[part])
         for part, registry in REGISTRIES.items()

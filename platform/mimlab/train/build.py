@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-import mimlab_objectives
+from mimlab.spec.parts import register_parts
 from mimlab.spec.study import TrialSpec
 from mimlab_objectives.backbones.vit import VitBackbone
 from mimlab_objectives.keys import key_of
@@ -15,13 +15,13 @@ from mimlab_objectives.targets.base import targets
 
 def build_masking(trial: TrialSpec, grid: tuple[int, int]) -> Masking:
     """The masking of a trial. Raises ParamsError where it cannot hold on the grid."""
-    mimlab_objectives.discover()
+    register_parts()
     return maskings[trial.masking.name].part(trial.masking, grid)
 
 
 def build_objective(trial: TrialSpec) -> Objective:
     """The objective with freshly initialised weights: a function of the trial's seed only."""
-    mimlab_objectives.discover()
+    register_parts()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key_of(trial.seed, "init"))
         backbone = VitBackbone(trial.backbone, trial.data.image_size)

@@ -62,14 +62,22 @@ def read_card(trial: TrialFolder, step: int) -> EncoderCard | None:
     )
 
 
-def load_encoder(trial: TrialFolder, card: EncoderCard) -> VisionTransformer:
-    """The plain timm model with the exported weights, in evaluation mode.
+def weights_of(trial: TrialFolder, card: EncoderCard) -> bytes:
+    """The exported safetensors file.
 
-    Raises ValueError if the weights are not the ones that the description names.
+    Raises FileNotFoundError, and ValueError if it is not the one that the description names.
     """
     data = trial.store.read(trial.file(f"exports/{step_name(card.step)}/{WEIGHTS_FILE}"))
     if hashlib.sha256(data).hexdigest() != card.weights_sha256:
         raise ValueError(f"trial {trial.id}: export of step {card.step} is corrupt")
+    return data
+
+
+def load_encoder(trial: TrialFolder, card: EncoderCard) -> VisionTransformer:
+    """The plain timm model with the exported weights, in evaluation mode.
+
+    Raises as `weights_of` does.
+    """
     model = VitBackbone(card.backbone, card.image_size).vit
-    model.load_state_dict(safetensors.torch.load(data))
+    model.load_state_dict(safetensors.torch.load(weights_of(trial, card)))
     return model.eval()

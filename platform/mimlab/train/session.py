@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 from pydantic import BaseModel, ConfigDict
 
@@ -20,11 +21,13 @@ from mimlab.data.stream import BatchStream, StreamOptions
 from mimlab.data.views import UnreadableImage
 from mimlab.errors import TrialError
 from mimlab.probe.config import metric_of
+from mimlab.spec.paths import CONTENT_PREFIX
 from mimlab.spec.study import trial_spec
 from mimlab.storage.control import Outcome
 from mimlab.storage.folders import TrialFolder
 from mimlab.storage.lease import check_fence
 from mimlab.storage.records import CheckpointManifest, StatusRecord
+from mimlab.storage.weights import read_weights
 from mimlab.train.boards import BoardMaker
 from mimlab.train.build import build_masking, build_objective
 from mimlab.train.checkpoint import TrainingState, discard, newest_checkpoint
@@ -40,6 +43,7 @@ from mimlab.train.reporter import Reporter
 from mimlab.train.saver import SavePlan, Saver, Trained, Writing
 from mimlab.train.schedule import schedule_of, steps_every
 from mimlab.train.stepper import FIGURES, Stepper
+from mimlab_objectives.backbones.initial import start_from
 from mimlab_objectives.objectives.base import Progress
 
 BOARD_IMAGES = 8
@@ -90,7 +94,7 @@ class Session:
         optimizer = build_optimizer(self.objective, self.spec.train.optimizer)
         stepper = self._stepper(optimizer)
         found = newest_checkpoint(self.trial, on_unusable=self._log_unusable)
-        start = self._restore(found, optimizer, stepper) if found else 0
+        start = self._restore(found, optimizer, stepper) if found else self._begin()
         if start >= self.schedule.total_steps:
             return Outcome(state="finished", step=start)
         meter = self._meter(found[0] if found else None)
@@ -167,6 +171,20 @@ class Session:
             visible_tokens=state.visible_tokens if state else 0.0,
             scaled=self.spec.train.precision == "fp16",
         )
+
+    def _begin(self) -> int:
+        """Step 0, with the weights that the encoder starts from where the trial names some."""
+        init = self.spec.backbone.init
+        if init is None:
+            return 0
+        try:
+            data = read_weights(self.trial.store, init.removeprefix(CONTENT_PREFIX))
+        except (FileNotFoundError, ValueError) as error:
+            raise TrialError("failed", f"the weights to start from are lost: {error}") from error
+        resampled = start_from(self.objective.backbone, safetensors.torch.load(data))
+        if self.place.rank == 0:
+            self.log.write("started from weights", {"init": init, "positions": resampled or "same"})
+        return 0
 
     def _restore(
         self,
