@@ -22,11 +22,16 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 
 @app.command("import")
 def import_command(
-    source: Annotated[Path, typer.Argument(help="Hugging Face Parquet, or a folder of images.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A folder of images, Hugging Face Parquet, or WebDataset tars (.tar, .tar.gz)."
+        ),
+    ],
     to: Annotated[Path, typer.Option("--to", help="The data set's folder; must not exist yet.")],
     split: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=PATTERN of Parquet files or NAME=FOLDER of images; repeatable."),
+        typer.Option(help="NAME=PATTERN of files or NAME=FOLDER of images; repeatable."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the permutation of the rows.")] = 0,
     max_rejects: Annotated[
@@ -37,6 +42,8 @@ def import_command(
     """Turn images into a data set: permuted Parquet shards with a manifest.
 
     Example: mimlab data import imagenet/ --to /data/imagenet-1k
+
+    Example: mimlab data import tars/ --to /data/birds --split 'train=birds-0*.tar'
     """
     from mimlab.data.importing import import_data  # Ray takes seconds to import
 

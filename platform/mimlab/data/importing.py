@@ -29,8 +29,7 @@ from mimlab.data.publishing import publishing, sync_file, write_durably
 from mimlab.data.ray_data import ray_running, task_results
 from mimlab.data.shards import shard_name
 from mimlab.data.sorting import Reject, SplitPlan, Tally, sort_piece, write_bucket
-from mimlab.data.sources_folder import list_files, list_folder
-from mimlab.data.sources_parquet import list_parquet
+from mimlab.data.sources import list_source
 from mimlab.errors import UserError
 
 SHARD_BYTES = 128 << 20
@@ -78,14 +77,14 @@ def import_data(
     shard_bytes: int = SHARD_BYTES,
     on_progress: Progress | None = None,
 ) -> DataSet:
-    """Import Hugging Face Parquet or a folder of images as the data set `out`.
+    """Import Hugging Face Parquet, WebDataset tars or a folder of images as the data set `out`.
 
     The rows of each split are permuted as a whole, by `seed`. `splits` names the splits where their
-    files do not: name → pattern of Parquet files, or folder of images. Shards hold about, seldom
-    much more than, `shard_rows` rows and `shard_bytes` encoded bytes. While it runs, the disk of
-    `out` needs the room of the data set twice. Runs on the Ray that the caller has started, whose
-    nodes then must see both folders, or on a local one. Raises UserError; whatever happens, `out`
-    is either a whole data set or not there.
+    files do not: name → pattern of Parquet or tar files, or folder of images. Shards hold about,
+    seldom much more than, `shard_rows` rows and `shard_bytes` encoded bytes. While it runs, the
+    disk of `out` needs the room of the data set twice. Runs on the Ray that the caller has started,
+    whose nodes then must see both folders, or on a local one. Raises UserError; whatever happens,
+    `out` is either a whole data set or not there.
     """
     found = list_source(source.absolute(), splits)
     plans = [
@@ -108,33 +107,6 @@ def import_data(
         manifest = _manifest(found, checked, entries, seed)
         write_durably(folder / MANIFEST, manifest.model_dump_json(indent=1).encode() + b"\n")
     return DataSet.open(out)
-
-
-def list_source(source: Path, splits: Mapping[str, str] | None = None) -> Source:
-    """Find out what a source is and list it, without reading an image. Raises UserError."""
-    if not source.exists():
-        raise UserError(f"{source}: no such file or folder")
-    if source.is_file():
-        if source.suffix != ".parquet":
-            raise UserError(f"{source}: expected a folder of images, or Parquet (.parquet)")
-        return list_parquet(source.parent, [source], splits)
-    try:
-        listing = list_files(source)
-    except OSError as error:
-        raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from error
-    if listing.parquet:
-        others = len(listing.ignored) + len(listing.images)
-        files = [source / path for path in listing.parquet]
-        return list_parquet(source, files, splits, ignored=others)
-    if not listing.images:
-        raise UserError(f"{source}: no images; {_what_is_there(listing.ignored)}")
-    return list_folder(source, listing, splits)
-
-
-def _what_is_there(ignored: list[str]) -> str:
-    if not ignored:
-        return "it holds no files"
-    return f"it holds {len(ignored)} other files, such as {ignored[0]}"
 
 
 def _stepper(total: int, on_progress: Progress | None) -> Callable[[int], None]:

@@ -21,7 +21,7 @@ from jaxtyping import Float64
 from pydantic import BaseModel, Field
 
 from mimlab.data.checking import Checked, Rejected, check_image
-from mimlab.data.pieces import PIECE, FilesPiece, RowGroupPiece, SourceRow
+from mimlab.data.pieces import PIECE, Piece, SourceRow
 from mimlab.data.shards import table_of, write_shard
 from mimlab.errors import UserError
 from mimlab_objectives.keys import fold, key_of, uniform_numpy
@@ -90,7 +90,7 @@ def sort_piece(item: dict[str, Any], work: str, plans: list[str]) -> dict[str, A
     return {"tally": tally.model_dump_json()}
 
 
-def _accepted(piece: FilesPiece | RowGroupPiece, plan: SplitPlan, tally: Tally) -> Iterator[Placed]:
+def _accepted(piece: Piece, plan: SplitPlan, tally: Tally) -> Iterator[Placed]:
     where = places(plan, piece.first_row, piece.rows)
     for offset, row in enumerate(piece.read()):
         try:
