@@ -24,7 +24,7 @@ from mimlab.data.manifest import (
     SizeRange,
     SplitEntry,
 )
-from mimlab.data.pieces import Source
+from mimlab.data.pieces import Source, SourceSplit
 from mimlab.data.publishing import publishing, sync_file, write_durably
 from mimlab.data.ray_data import ray_running, task_results
 from mimlab.data.shards import shard_name
@@ -32,12 +32,23 @@ from mimlab.data.sorting import Reject, SplitPlan, Tally, sort_piece, write_buck
 from mimlab.data.sources import list_source
 from mimlab.errors import UserError
 
-SHARD_BYTES = 128 << 20
-SHARD_ROWS = 1 << 17
 EXAMPLES = 3
 
 Progress = Callable[[int, int], None]
 """Takes (done, total); each image counts once when it is checked and once when it is written."""
+
+
+@dataclass(frozen=True)
+class ShardSize:
+    """What a shard holds, about and seldom much more."""
+
+    rows: int = 1 << 17
+    bytes: int = 128 << 20
+    """Of encoded images, as the source has them."""
+
+    def count(self, split: SourceSplit) -> int:
+        """Shards of a split."""
+        return max(1, round(max(split.rows / self.rows, split.bytes / self.bytes)))
 
 
 @dataclass
@@ -72,18 +83,18 @@ def import_data(
     *,
     seed: int = 0,
     splits: Mapping[str, str] | None = None,
+    short_side: int | None = None,
     max_reject_share: float = 0.01,
-    shard_rows: int = SHARD_ROWS,
-    shard_bytes: int = SHARD_BYTES,
+    shards: ShardSize | None = None,
     on_progress: Progress | None = None,
 ) -> DataSet:
     """Import Hugging Face Parquet, WebDataset tars or a folder of images as the data set `out`.
 
     The rows of each split are permuted as a whole, by `seed`. `splits` names the splits where their
-    files do not: name → pattern of Parquet or tar files, or folder of images. Shards hold about,
-    seldom much more than, `shard_rows` rows and `shard_bytes` encoded bytes. While it runs, the
-    disk of `out` needs the room of the data set twice. Runs on the Ray that the caller has started,
-    whose nodes then must see both folders, or on a local one. Raises UserError; whatever happens,
+    files do not: name → pattern of Parquet or tar files, or folder of images. Images whose shorter
+    side exceeds `short_side` pixels are re-encoded at that size. While it runs, the disk of `out`
+    needs the room of the data set twice. Runs on the Ray that the caller has started, whose nodes
+    then must see both folders, or on a local one. Raises UserError; whatever happens,
     `out` is either a whole data set or not there.
     """
     found = list_source(source.absolute(), splits)
@@ -91,7 +102,8 @@ def import_data(
         SplitPlan(
             name=split.name,
             seed=seed,
-            buckets=max(1, round(max(split.rows / shard_rows, split.bytes / shard_bytes))),
+            buckets=(shards or ShardSize()).count(split),
+            short_side=short_side,
         )
         for split in found.splits
     ]
@@ -104,7 +116,7 @@ def import_data(
         entries = _write(plans, checked, folder, step)
         shutil.rmtree(work)
         _write_rejects(folder / REJECTED, checked.rejects)
-        manifest = _manifest(found, checked, entries, seed)
+        manifest = _manifest(found, checked, entries, seed=seed, short_side=short_side)
         write_durably(folder / MANIFEST, manifest.model_dump_json(indent=1).encode() + b"\n")
     return DataSet.open(out)
 
@@ -223,7 +235,14 @@ def _write_rejects(path: Path, rejects: list[tuple[str, Reject]]) -> None:
     sync_file(path)
 
 
-def _manifest(found: Source, checked: Checked, entries: list[SplitEntry], seed: int) -> Manifest:
+def _manifest(
+    found: Source,
+    checked: Checked,
+    entries: list[SplitEntry],
+    *,
+    seed: int,
+    short_side: int | None,
+) -> Manifest:
     return Manifest(
         fingerprint=combined((entry.name, entry.rows, entry.fingerprint) for entry in entries),
         images=sum(entry.rows for entry in entries),
@@ -232,6 +251,7 @@ def _manifest(found: Source, checked: Checked, entries: list[SplitEntry], seed: 
         width=size_range(checked.widths),
         height=size_range(checked.heights),
         seed=seed,
+        short_side=short_side,
         rejects=len(checked.rejects),
         converted=dict(sorted(checked.converted.items())),
         ignored=found.ignored,

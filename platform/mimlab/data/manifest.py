@@ -86,6 +86,8 @@ class Manifest(Entry):
     height: SizeRange
     seed: int
     """Of the permutation at import."""
+    short_side: int | None = None
+    """Pixels to which longer shorter sides were brought at import; null: images kept their size."""
     rejects: int
     """Images that were not imported; `rejected.parquet` names them."""
     converted: dict[str, int]
