@@ -22,13 +22,26 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 
 @app.command("import")
 def import_command(
-    source: Annotated[Path, typer.Argument(help="Hugging Face Parquet, or a folder of images.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A folder of images, Hugging Face Parquet, or WebDataset tars (.tar, .tar.gz)."
+        ),
+    ],
     to: Annotated[Path, typer.Option("--to", help="The data set's folder; must not exist yet.")],
     split: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=PATTERN of Parquet files or NAME=FOLDER of images; repeatable."),
+        typer.Option(help="NAME=PATTERN of files or NAME=FOLDER of images; repeatable."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the permutation of the rows.")] = 0,
+    short_side: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Re-encode images whose shorter side has more pixels to this many; "
+            "256 serves training at 224 and decodes faster.",
+        ),
+    ] = None,
     max_rejects: Annotated[
         float, typer.Option(min=0, max=1, help="Share of unreadable images that may be left out.")
     ] = 0.01,
@@ -36,7 +49,9 @@ def import_command(
 ) -> None:
     """Turn images into a data set: permuted Parquet shards with a manifest.
 
-    Example: mimlab data import imagenet/ --to /data/imagenet-1k
+    Example: mimlab data import imagenet/ --to /data/imagenet-1k --short-side 256
+
+    Example: mimlab data import tars/ --to /data/birds --split 'train=birds-0*.tar'
     """
     from mimlab.data.importing import import_data  # Ray takes seconds to import
 
@@ -52,6 +67,7 @@ def import_command(
             to,
             seed=seed,
             splits=_splits(split or []),
+            short_side=short_side,
             max_reject_share=max_rejects,
             on_progress=on_progress,
         )
@@ -114,6 +130,8 @@ def _facts(found: Inspection) -> Table:
     checked = " (verified)" if found.verified else ""
     table.add_row("fingerprint", found.fingerprint + checked)
     table.add_row("images", f"{found.images:,} in {found.bytes / 1e6:,.1f} MB, seed {found.seed}")
+    limit = "as in the source" if found.short_side is None else f"at most {found.short_side} pixels"
+    table.add_row("short side", limit)
     table.add_row("width", f"{width.min} to {width.max}, median {width.median}")
     table.add_row("height", f"{height.min} to {height.max}, median {height.median}")
     table.add_row("rejected", _listing(found.rejects))

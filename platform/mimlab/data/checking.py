@@ -125,17 +125,29 @@ def _encode(image: Image.Image, reasons: list[str], kind: str = "PNG") -> Checke
     orientation = _orientation(image)
     if orientation != 1:
         reasons = [*reasons, "orientation"]
-    plain = _plain(image)
-    if orientation != 1:
-        plain = plain.transpose(_UPRIGHT[orientation])
-    # A new image carries none of the old one's metadata.
-    fresh = Image.fromarray(np.asarray(plain))
+    fresh = _upright(image, orientation)
     out = io.BytesIO()
     if kind == "JPEG":
         fresh.save(out, kind, quality=ROTATED_JPEG_QUALITY, subsampling=0)
     else:
         fresh.save(out, kind)
     return Checked(out.getvalue(), fresh.width, fresh.height, " + ".join(reasons))
+
+
+def upright_image(data: bytes) -> Image.Image:
+    """The pixels that `check_image` keeps, of bytes that it has accepted: RGB or grey, upright."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = _load(data)
+        return _upright(image, _orientation(image))
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    plain = _plain(image)
+    if orientation != 1:
+        plain = plain.transpose(_UPRIGHT[orientation])
+    # A new image carries none of the old one's metadata.
+    return Image.fromarray(np.asarray(plain))
 
 
 def _plain(image: Image.Image) -> Image.Image:

@@ -24,21 +24,31 @@ from mimlab.data.manifest import (
     SizeRange,
     SplitEntry,
 )
-from mimlab.data.pieces import Source
+from mimlab.data.pieces import Source, SourceSplit
 from mimlab.data.publishing import publishing, sync_file, write_durably
 from mimlab.data.ray_data import ray_running, task_results
 from mimlab.data.shards import shard_name
 from mimlab.data.sorting import Reject, SplitPlan, Tally, sort_piece, write_bucket
-from mimlab.data.sources_folder import list_files, list_folder
-from mimlab.data.sources_parquet import list_parquet
+from mimlab.data.sources import list_source
 from mimlab.errors import UserError
 
-SHARD_BYTES = 128 << 20
-SHARD_ROWS = 1 << 17
 EXAMPLES = 3
 
 Progress = Callable[[int, int], None]
 """Takes (done, total); each image counts once when it is checked and once when it is written."""
+
+
+@dataclass(frozen=True)
+class ShardSize:
+    """What a shard holds, about and seldom much more."""
+
+    rows: int = 1 << 17
+    bytes: int = 128 << 20
+    """Of encoded images, as the source has them."""
+
+    def count(self, split: SourceSplit) -> int:
+        """Shards of a split."""
+        return max(1, round(max(split.rows / self.rows, split.bytes / self.bytes)))
 
 
 @dataclass
@@ -73,26 +83,27 @@ def import_data(
     *,
     seed: int = 0,
     splits: Mapping[str, str] | None = None,
+    short_side: int | None = None,
     max_reject_share: float = 0.01,
-    shard_rows: int = SHARD_ROWS,
-    shard_bytes: int = SHARD_BYTES,
+    shards: ShardSize | None = None,
     on_progress: Progress | None = None,
 ) -> DataSet:
-    """Import Hugging Face Parquet or a folder of images as the data set `out`.
+    """Import Hugging Face Parquet, WebDataset tars or a folder of images as the data set `out`.
 
     The rows of each split are permuted as a whole, by `seed`. `splits` names the splits where their
-    files do not: name → pattern of Parquet files, or folder of images. Shards hold about, seldom
-    much more than, `shard_rows` rows and `shard_bytes` encoded bytes. While it runs, the disk of
-    `out` needs the room of the data set twice. Runs on the Ray that the caller has started, whose
-    nodes then must see both folders, or on a local one. Raises UserError; whatever happens, `out`
-    is either a whole data set or not there.
+    files do not: name → pattern of Parquet or tar files, or folder of images. Images whose shorter
+    side exceeds `short_side` pixels are re-encoded at that size. While it runs, the disk of `out`
+    needs the room of the data set twice. Runs on the Ray that the caller has started, whose nodes
+    then must see both folders, or on a local one. Raises UserError; whatever happens,
+    `out` is either a whole data set or not there.
     """
     found = list_source(source.absolute(), splits)
     plans = [
         SplitPlan(
             name=split.name,
             seed=seed,
-            buckets=max(1, round(max(split.rows / shard_rows, split.bytes / shard_bytes))),
+            buckets=(shards or ShardSize()).count(split),
+            short_side=short_side,
         )
         for split in found.splits
     ]
@@ -105,36 +116,9 @@ def import_data(
         entries = _write(plans, checked, folder, step)
         shutil.rmtree(work)
         _write_rejects(folder / REJECTED, checked.rejects)
-        manifest = _manifest(found, checked, entries, seed)
+        manifest = _manifest(found, checked, entries, seed=seed, short_side=short_side)
         write_durably(folder / MANIFEST, manifest.model_dump_json(indent=1).encode() + b"\n")
     return DataSet.open(out)
-
-
-def list_source(source: Path, splits: Mapping[str, str] | None = None) -> Source:
-    """Find out what a source is and list it, without reading an image. Raises UserError."""
-    if not source.exists():
-        raise UserError(f"{source}: no such file or folder")
-    if source.is_file():
-        if source.suffix != ".parquet":
-            raise UserError(f"{source}: expected a folder of images, or Parquet (.parquet)")
-        return list_parquet(source.parent, [source], splits)
-    try:
-        listing = list_files(source)
-    except OSError as error:
-        raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from error
-    if listing.parquet:
-        others = len(listing.ignored) + len(listing.images)
-        files = [source / path for path in listing.parquet]
-        return list_parquet(source, files, splits, ignored=others)
-    if not listing.images:
-        raise UserError(f"{source}: no images; {_what_is_there(listing.ignored)}")
-    return list_folder(source, listing, splits)
-
-
-def _what_is_there(ignored: list[str]) -> str:
-    if not ignored:
-        return "it holds no files"
-    return f"it holds {len(ignored)} other files, such as {ignored[0]}"
 
 
 def _stepper(total: int, on_progress: Progress | None) -> Callable[[int], None]:
@@ -251,7 +235,14 @@ def _write_rejects(path: Path, rejects: list[tuple[str, Reject]]) -> None:
     sync_file(path)
 
 
-def _manifest(found: Source, checked: Checked, entries: list[SplitEntry], seed: int) -> Manifest:
+def _manifest(
+    found: Source,
+    checked: Checked,
+    entries: list[SplitEntry],
+    *,
+    seed: int,
+    short_side: int | None,
+) -> Manifest:
     return Manifest(
         fingerprint=combined((entry.name, entry.rows, entry.fingerprint) for entry in entries),
         images=sum(entry.rows for entry in entries),
@@ -260,6 +251,7 @@ def _manifest(found: Source, checked: Checked, entries: list[SplitEntry], seed: 
         width=size_range(checked.widths),
         height=size_range(checked.heights),
         seed=seed,
+        short_side=short_side,
         rejects=len(checked.rejects),
         converted=dict(sorted(checked.converted.items())),
         ignored=found.ignored,

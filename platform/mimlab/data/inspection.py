@@ -41,6 +41,8 @@ class Inspection(_Report):
     images: int
     bytes: int
     seed: int
+    short_side: int | None
+    """Pixels to which longer shorter sides were brought at import; null: images kept their size."""
     splits: list[SplitInspection]
     width: SizeRange
     height: SizeRange
@@ -63,6 +65,7 @@ def inspect(dataset: str | Path, verify: bool = False) -> Inspection:
         images=manifest.images,
         bytes=sum(split.bytes for split in splits),
         seed=manifest.seed,
+        short_side=manifest.short_side,
         splits=splits,
         width=manifest.width,
         height=manifest.height,

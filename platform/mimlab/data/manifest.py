@@ -86,6 +86,8 @@ class Manifest(Entry):
     height: SizeRange
     seed: int
     """Of the permutation at import."""
+    short_side: int | None = None
+    """Pixels to which longer shorter sides were brought at import; null: images kept their size."""
     rejects: int
     """Images that were not imported; `rejected.parquet` names them."""
     converted: dict[str, int]
@@ -111,7 +113,7 @@ class Split:
     root: Path
     entry: SplitEntry
     first_id: int
-    """Row r of the split has the id `first_id + r`."""
+    """Row r of the whole split has the id `first_id + r`."""
 
     @property
     def name(self) -> str:
@@ -137,6 +139,15 @@ class Split:
             Shard(self.root / entry.file, int(first), count)
             for entry, first, count in zip(self.entry.shards, firsts, counts, strict=False)
         )
+
+    def ids(self, rows: Int64[np.ndarray, " rows"]) -> Int64[np.ndarray, " rows"]:
+        """The ids of rows."""
+        return rows + self.first_id
+
+    def kept(self, group: int) -> Int64[np.ndarray, " rows"] | None:
+        """The rows of a row group that the split consists of, from 0; None: all."""
+        del group
+        return None
 
     def locate(self, group: int) -> tuple[Path, int]:
         """The file of a row group of the split and the row group's number in that file."""

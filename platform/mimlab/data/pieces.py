@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gzip
+import io
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -14,6 +16,12 @@ from mimlab.errors import UserError
 
 MAX_LABEL = 1_000_000
 """Larger labels are hashes or mistakes, not classes."""
+
+PIECE_FILES = 4096
+PIECE_BYTES = 64 << 20
+"""A task reads about this much: small enough to spread, large enough to be worth a task."""
+
+GZIP_SUFFIXES = (".gz", ".tgz")
 
 TRAIN = ("train", "training")
 VALIDATION = ("val", "valid", "validation", "dev", "eval")
@@ -94,8 +102,49 @@ class RowGroupPiece(_Piece):
         return SourceRow(name, image, None if label is None or label < 0 else label)
 
 
-Piece = Annotated[FilesPiece | RowGroupPiece, Field(discriminator="kind")]
-PIECE: TypeAdapter[FilesPiece | RowGroupPiece] = TypeAdapter(Piece)
+class TarPiece(_Piece):
+    """Some images of one tar."""
+
+    kind: Literal["tar"] = "tar"
+    root: str
+    file: str
+    images: list[str]
+    """Names within the tar."""
+    offsets: list[int]
+    """Where each begins in the tar, decompressed; ascending."""
+    sizes: list[int]
+    labels: list[int | None]
+
+    def read(self) -> Iterator[SourceRow]:
+        columns = zip(self.images, self.offsets, self.sizes, self.labels, strict=True)
+        with open_tar(Path(self.root, self.file)) as stream:
+            for image, offset, size, label in columns:
+                stream.seek(offset)
+                data = stream.read(size)
+                if len(data) < size:
+                    raise UserError(f"{self.file}: changed while it was imported")
+                yield SourceRow(f"{self.file}/{image}", data, label)
+
+
+def open_tar(path: Path) -> io.BufferedIOBase:
+    """The bytes of a tar, decompressed as they are read."""
+    if path.name.lower().endswith(GZIP_SUFFIXES):
+        return gzip.open(path)
+    return path.open("rb")
+
+
+Piece = FilesPiece | RowGroupPiece | TarPiece
+PIECE: TypeAdapter[Piece] = TypeAdapter(Annotated[Piece, Field(discriminator="kind")])
+
+
+def cuts(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Bounds of pieces of files that have these bytes."""
+    start = num_bytes = 0
+    for stop, size in enumerate(sizes, start=1):
+        num_bytes += size
+        if stop - start == PIECE_FILES or num_bytes >= PIECE_BYTES or stop == len(sizes):
+            yield start, stop
+            start, num_bytes = stop, 0
 
 
 @dataclass(frozen=True)
@@ -113,7 +162,7 @@ class Source:
     """Everything that an import reads, listed but not read."""
 
     splits: list[SourceSplit]
-    pieces: list[FilesPiece | RowGroupPiece]
+    pieces: list[Piece]
     classes: list[str]
     """Names by label; empty if the source does not say."""
     ignored: int

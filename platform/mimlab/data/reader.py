@@ -30,6 +30,10 @@ class GroupPlace(NamedTuple):
     """Number of the row group in that file."""
 
 
+Kept = tuple[Int64[np.ndarray, " _"] | None, ...]
+"""For each row group the rows to take of it, None being all; empty: all rows of every one."""
+
+
 @dataclass(frozen=True)
 class ColumnSource:
     """A folder of Parquet files aligned with the shards, and the columns to take from it."""
@@ -38,14 +42,17 @@ class ColumnSource:
     """An absolute path, or a URI that pyarrow knows."""
     columns: tuple[str, ...]
 
-    def read(self, places: Sequence[GroupPlace]) -> pa.Table:
-        """The rows of these row groups, in this order; each file is opened once."""
+    def read(self, places: Sequence[GroupPlace], kept: Kept = ()) -> pa.Table:
+        """The kept rows of these row groups, in this order; each file is opened once."""
+        rows_of = dict(zip(places, kept, strict=False))
         system, folder = pafs.FileSystem.from_uri(self.root)
         tables: dict[GroupPlace, pa.Table] = {}
         for name, members in itertools.groupby(sorted(places), key=lambda place: place.file):
             with pq.ParquetFile(f"{folder}/{name}", filesystem=system) as file:
                 for place in members:
                     group = file.read_row_group(place.group, columns=list(self.columns))
+                    if (rows := rows_of.get(place)) is not None:
+                        group = group.take(pa.array(rows))
                     tables[place] = group.cast(_wide(group.schema))
         return pa.concat_tables([tables[place] for place in places])
 
@@ -61,9 +68,16 @@ def places_of(split: Split, groups: Int64[np.ndarray, " groups"]) -> tuple[Group
     return tuple(GroupPlace(path.name, index) for path, index in located)
 
 
-def read_groups(sources: Sequence[ColumnSource], places: Sequence[GroupPlace]) -> pa.Table:
+def kept_of(split: Split, groups: Int64[np.ndarray, " groups"]) -> Kept:
+    """Which rows of these row groups the split consists of."""
+    return tuple(split.kept(int(group)) for group in groups)
+
+
+def read_groups(
+    sources: Sequence[ColumnSource], places: Sequence[GroupPlace], kept: Kept = ()
+) -> pa.Table:
     """The columns of all sources side by side, each column in one piece."""
-    tables = [source.read(places) for source in sources]
+    tables = [source.read(places, kept) for source in sources]
     columns = {name: table[name] for table in tables for name in table.column_names}
     return pa.table(columns).combine_chunks()
 
@@ -73,7 +87,8 @@ def read_rows(
 ) -> pa.Table:
     """The given rows of a split in the given order; by default their images."""
     needed = NeededRows.of(split.rows_per_group, rows)
-    table = read_groups(sources or [images_of(split)], places_of(split, needed.groups))
+    places, kept = places_of(split, needed.groups), kept_of(split, needed.groups)
+    table = read_groups(sources or [images_of(split)], places, kept)
     return table.take(pa.array(needed.positions))
 
 

@@ -12,7 +12,7 @@ from ray.data import DataIterator
 
 from mimlab.data.manifest import Split
 from mimlab.data.read_plan import ReadPlan, ReadRange
-from mimlab.data.reader import ColumnSource, NeededRows, images_of, places_of
+from mimlab.data.reader import ColumnSource, NeededRows, images_of, kept_of, places_of
 from mimlab.data.source import ReadResources, Work, dataset_of
 
 MAX_TASKS = 512
@@ -81,6 +81,7 @@ def _work(
     return Work(
         sources,
         places_of(split, needed.groups),
+        kept_of(split, needed.groups),
         needed.positions,
         epochs,
         start_step=task.start_step,

@@ -21,8 +21,9 @@ from jaxtyping import Float64
 from pydantic import BaseModel, Field
 
 from mimlab.data.checking import Checked, Rejected, check_image
-from mimlab.data.pieces import PIECE, FilesPiece, RowGroupPiece, SourceRow
+from mimlab.data.pieces import PIECE, Piece, SourceRow
 from mimlab.data.shards import table_of, write_shard
+from mimlab.data.shrinking import shrunk
 from mimlab.errors import UserError
 from mimlab_objectives.keys import fold, key_of, uniform_numpy
 
@@ -36,6 +37,8 @@ class SplitPlan(BaseModel):
     name: str
     seed: int
     buckets: int
+    short_side: int | None = None
+    """Most pixels on the shorter side of an image; null leaves images as large as they are."""
 
 
 class Reject(NamedTuple):
@@ -90,11 +93,11 @@ def sort_piece(item: dict[str, Any], work: str, plans: list[str]) -> dict[str, A
     return {"tally": tally.model_dump_json()}
 
 
-def _accepted(piece: FilesPiece | RowGroupPiece, plan: SplitPlan, tally: Tally) -> Iterator[Placed]:
+def _accepted(piece: Piece, plan: SplitPlan, tally: Tally) -> Iterator[Placed]:
     where = places(plan, piece.first_row, piece.rows)
     for offset, row in enumerate(piece.read()):
         try:
-            image = _checked(row)
+            image = _checked(row, plan.short_side)
         except Rejected as reason:
             tally.rejects.append(Reject(row.name, str(reason)))
             continue
@@ -102,10 +105,11 @@ def _accepted(piece: FilesPiece | RowGroupPiece, plan: SplitPlan, tally: Tally) 
         yield Placed(float(where[offset]), piece.first_row + offset, row.label, image)
 
 
-def _checked(row: SourceRow) -> Checked:
+def _checked(row: SourceRow, short_side: int | None) -> Checked:
     if row.problem:
         raise Rejected(row.problem)
-    return check_image(row.data)
+    image = check_image(row.data)
+    return image if short_side is None else shrunk(image, row.data or b"", short_side)
 
 
 def _count(tally: Tally, row: SourceRow, image: Checked) -> None:

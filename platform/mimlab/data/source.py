@@ -24,7 +24,7 @@ from jaxtyping import Int64
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
-from mimlab.data.reader import ColumnSource, GroupPlace, read_groups
+from mimlab.data.reader import ColumnSource, GroupPlace, Kept, read_groups
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,9 @@ class Work:
 
     sources: tuple[ColumnSource, ...]
     places: tuple[GroupPlace, ...]
+    kept: Kept
     positions: Int64[np.ndarray, " rows"]
-    """Of each sample of the task's batches in the row groups read one after the other."""
+    """Of each sample of the task's batches in the kept rows read one after the other."""
     epochs: Int64[np.ndarray, " rows"]
     start_step: int
     batch_size: int
@@ -128,7 +129,7 @@ def unpack(row: pa.Table, *, step: int, rank: int) -> Cut:
 
 
 def _rank_rows(work: Work) -> Iterator[pa.Table]:
-    window = read_groups(work.sources, work.places)
+    window = read_groups(work.sources, work.places, work.kept)
     bounds = cut_bounds(work.batch_size, work.world)
     for first in range(0, len(work.positions), work.batch_size):
         step = work.start_step + first // work.batch_size

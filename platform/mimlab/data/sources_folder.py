@@ -8,12 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mimlab.data.checking import EXTENSIONS
-from mimlab.data.pieces import SPLIT_NAMES, FilesPiece, Source, SourceSplit, split_order
+from mimlab.data.pieces import SPLIT_NAMES, FilesPiece, Source, SourceSplit, cuts, split_order
 from mimlab.errors import UserError
-
-PIECE_FILES = 4096
-PIECE_BYTES = 64 << 20
-"""A task reads about this much: small enough to spread, large enough to be worth a task."""
 
 
 @dataclass
@@ -23,7 +19,7 @@ class Listing:
     images: list[tuple[str, int]] = field(default_factory=list)
     """(path, bytes), sorted by path."""
     parquet: list[str] = field(default_factory=list)
-    ignored: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
 
 
 def list_files(root: Path) -> Listing:
@@ -34,13 +30,13 @@ def list_files(root: Path) -> Listing:
         name = path.rpartition("/")[2]
         suffix = "." + name.rpartition(".")[2].lower()
         if name.startswith("."):
-            listing.ignored.append(path)
+            listing.others.append(path)
         elif suffix == ".parquet":
             listing.parquet.append(path)
         elif suffix in EXTENSIONS:
             listing.images.append((path, size))
         else:
-            listing.ignored.append(path)
+            listing.others.append(path)
     return listing
 
 
@@ -79,7 +75,7 @@ def list_folder(root: Path, listing: Listing, splits: Mapping[str, str] | None =
         labels = [label_of[c] for c in labelled[name] if c] or None
         pieces.extend(_pieces(root, number, files, labels))
         found.append(SourceSplit(name, len(files), sum(size for _, size in files)))
-    return Source(found, pieces, classes, len(listing.ignored))
+    return Source(found, pieces, classes, len(listing.others))
 
 
 def _split_folders(root: Path, listing: Listing) -> dict[str, str]:
@@ -115,16 +111,12 @@ def _class_names(root: Path, files: list[tuple[str, int]]) -> list[str]:
 def _pieces(
     root: Path, split: int, files: list[tuple[str, int]], labels: list[int] | None
 ) -> Iterator[FilesPiece]:
-    start = num_bytes = 0
-    for stop, (_, size) in enumerate(files, start=1):
-        num_bytes += size
-        if stop - start == PIECE_FILES or num_bytes >= PIECE_BYTES or stop == len(files):
-            yield FilesPiece(
-                split=split,
-                first_row=start,
-                rows=stop - start,
-                root=str(root),
-                files=[path for path, _ in files[start:stop]],
-                labels=labels[start:stop] if labels else None,
-            )
-            start, num_bytes = stop, 0
+    for start, stop in cuts([size for _, size in files]):
+        yield FilesPiece(
+            split=split,
+            first_row=start,
+            rows=stop - start,
+            root=str(root),
+            files=[path for path, _ in files[start:stop]],
+            labels=labels[start:stop] if labels else None,
+        )

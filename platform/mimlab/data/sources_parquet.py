@@ -7,29 +7,18 @@ huggingface.co/docs/hub/datasets-file-names-and-splits.
 from __future__ import annotations
 
 import json
-import re
-from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mimlab.data.pieces import (
-    SPLIT_NAMES,
-    RowGroupPiece,
-    Source,
-    SourceSplit,
-    classes_file,
-    split_order,
-)
+from mimlab.data.pieces import RowGroupPiece, Source, SourceSplit, classes_file, split_order
+from mimlab.data.splits_by_name import files_of_splits
 from mimlab.errors import UserError
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
-
-_SHARDED = re.compile(r"([\w.]+?)-\d{5}-of-\d{5}")
-_NAMED = re.compile(rf"({'|'.join(SPLIT_NAMES)})(?![A-Za-z])")
 
 
 def list_parquet(
@@ -40,7 +29,7 @@ def list_parquet(
     `splits` maps the name of a split to a pattern of paths below `root`; without it names of files
     and folders decide. Raises UserError.
     """
-    by_split = _by_pattern(root, files, splits) if splits else _by_name(root, files)
+    by_split = files_of_splits(root, files, splits)
     found, pieces, names = [], [], {}
     for number, split in enumerate(sorted(by_split, key=split_order)):
         rows = num_bytes = 0
@@ -66,46 +55,6 @@ def list_parquet(
         found.append(SourceSplit(split, rows, num_bytes))
     classes = next(iter(names), None)
     return Source(found, pieces, list(classes) if classes else classes_file(root), ignored)
-
-
-def _by_pattern(root: Path, files: list[Path], splits: Mapping[str, str]) -> dict[str, list[Path]]:
-    by_split = {}
-    for split, pattern in splits.items():
-        by_split[split] = [f for f in files if _matches(f.relative_to(root), pattern)]
-        if not by_split[split]:
-            raise UserError(f"{root}: no Parquet file matches {pattern!r}, given for split {split}")
-    return by_split
-
-
-def _matches(path: Path, pattern: str) -> bool:
-    """Whether a path fits a pattern or lies in the folder of that name."""
-    return path.match(pattern) or path.is_relative_to(pattern)
-
-
-def _by_name(root: Path, files: list[Path]) -> dict[str, list[Path]]:
-    by_split: dict[str | None, list[Path]] = defaultdict(list)
-    for file in files:
-        by_split[_split_of(file.relative_to(root))].append(file)
-    unknown = by_split.pop(None, [])
-    if by_split and unknown:
-        raise UserError(
-            f"{root}: cannot tell the split of {unknown[0].relative_to(root)} from its name; "
-            "say it with --split NAME=PATTERN for every split"
-        )
-    for split, members in by_split.items():
-        folders = sorted({str(file.parent.relative_to(root)) for file in members})
-        if len(folders) > 1:
-            raise UserError(
-                f"{root}: files of split {split} lie in {', '.join(folders)}; import one of these "
-                "folders, or say the splits with --split NAME=PATTERN"
-            )
-    return {split: members for split, members in by_split.items() if split} or {"train": unknown}
-
-
-def _split_of(path: Path) -> str | None:
-    if found := _SHARDED.match(path.stem) or _NAMED.match(path.stem):
-        return found[1]
-    return next((part for part in reversed(path.parts[:-1]) if part in SPLIT_NAMES), None)
 
 
 def _footer(file: Path) -> tuple[pq.FileMetaData, pa.Schema]:

@@ -33,6 +33,7 @@ from mimlab.storage.records import DONE, ProbeRecord, TrialState
 from mimlab.storage.store import Store
 from mimlab.track.drain import Drain
 from mimlab.track.view import MlflowView
+from mimlab.train.config import TrainConfig
 from mimlab.train.schedule import total_steps
 
 MAX_TRIAL_DEATHS = 3
@@ -222,10 +223,11 @@ class Driver:
         trial.write_status(status.model_copy(update={"state": "pending", "reason": ""}))
 
     def _epochs(self) -> float:
-        study = self.planned.study
-        num_images = self.planned.data.split(study.data.splits.train).num_rows
-        steps = total_steps(study.train.budget, num_images, study.train.batch_size)
-        return steps * study.train.batch_size / num_images
+        """Epochs of the trial that has most."""
+        return max(
+            _epochs(trial_spec(record.resolved).train, self.planned.images[record.id])
+            for record in self.planned.trials
+        )
 
     def _start_baselines(self, trial: TrialFolder) -> ray.ObjectRef | None:
         study = self.planned.study
@@ -261,3 +263,8 @@ class Driver:
 def _ask_to_stop(store: Store, trial_id: str, reason: str) -> None:
     """No method: Tune pickles the scheduler and what it calls."""
     control.request_stop(TrialFolder(store, trial_id), StopRequest(state="pruned", reason=reason))
+
+
+def _epochs(config: TrainConfig, num_images: int) -> float:
+    steps = total_steps(config.budget, num_images, config.batch_size)
+    return steps * config.batch_size / num_images

@@ -22,6 +22,8 @@ class PreviewTrial(BaseModel):
     seed: int
     hidden_patches: int
     patches: int
+    images: int
+    """That it trains on."""
     steps: int
     state: str
     """`pending`, or what an identical trial in the storage has come to."""
@@ -33,6 +35,7 @@ class Preview(BaseModel):
     study: str
     data: str
     images: int
+    """That the trial with most of them trains on."""
     trials: list[PreviewTrial]
     to_run: int
     concurrent: int
@@ -42,10 +45,10 @@ def preview(loaded: LoadedStudy) -> Preview:
     """Expand, check and look up what is done already. Raises UserError."""
     planned = plan_study(loaded)
     study, store = loaded.study, storage_of(loaded.study)
-    num_images = planned.data.split(study.data.splits.train).num_rows
     trials = []
     for record in planned.trials:
         spec = trial_spec(record.resolved)
+        num_images = planned.images[record.id]
         grid = grid_of(spec.backbone, spec.data.image_size)
         trials.append(
             PreviewTrial(
@@ -54,6 +57,7 @@ def preview(loaded: LoadedStudy) -> Preview:
                 seed=record.seed,
                 hidden_patches=build_masking(spec, grid).num_hidden,
                 patches=grid[0] * grid[1],
+                images=num_images,
                 steps=total_steps(spec.train.budget, num_images, spec.train.batch_size),
                 state=TrialFolder(store, record.id).status().state,
             )
@@ -61,7 +65,7 @@ def preview(loaded: LoadedStudy) -> Preview:
     return Preview(
         study=study.study,
         data=str(planned.data.root),
-        images=num_images,
+        images=max(planned.images.values()),
         trials=trials,
         to_run=sum(trial.state not in DONE for trial in trials),
         concurrent=trials_at_once(planned),

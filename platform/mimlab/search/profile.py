@@ -18,8 +18,6 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel
 
-from mimlab.data.builtin import resolve_images
-from mimlab.data.manifest import DataSet
 from mimlab.data.segments import Place
 from mimlab.probe.due import AnyProbe
 from mimlab.probe.task import ProbeOrder, probe_export
@@ -106,12 +104,12 @@ def _shortened(loaded: LoadedStudy, folder: Path, steps: int) -> LoadedStudy:
     """The same study with a few steps, one checkpoint, and one worker's share of the batch."""
     study = loaded.study
     batch_size = max(1, study.train.batch_size // study.resources.workers)
-    data = DataSet.open(resolve_images(study.data.images, storage_of(study).local("data")))
-    epochs = steps * batch_size / data.split(study.data.splits.train).num_rows
+    planned = plan_study(loaded)
+    epochs = steps * batch_size / min(planned.images.values())
     changes = [
         f"storage={folder}",
         "tracking.uri=null",
-        f"data.images={data.root}",
+        f"data.images={planned.data.root}",
         # One checkpoint among the points that count.
         f"train.checkpoint.every_epochs={CHECKPOINT_AT * epochs}",
         f"train.budget={{steps: {steps}}}",

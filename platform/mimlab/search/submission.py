@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 import json
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from mimlab.data.builtin import resolve_images
 from mimlab.data.manifest import DataSet
+from mimlab.data.subset import Subset, training_split
 from mimlab.errors import UserError
 from mimlab.search.cluster import local_capacity
 from mimlab.search.environment import describe_environment
@@ -19,11 +21,12 @@ from mimlab.search.fingerprint import code_zip, fingerprint
 from mimlab.search.initial import initial_weights
 from mimlab.search.placement import concurrent_trials
 from mimlab.spec.checks import legal_trials
-from mimlab.spec.expand import Trial
+from mimlab.spec.errors import Problem
+from mimlab.spec.expand import Trial, refuse_points
 from mimlab.spec.identity import identity
 from mimlab.spec.load import LoadedStudy
 from mimlab.spec.resolve import study_hash
-from mimlab.spec.study import Study, TrialSpec, study_model, trial_spec
+from mimlab.spec.study import DataConfig, Study, TrialSpec, study_model, trial_spec
 from mimlab.storage.folders import SubmissionFolder, TrialFolder, now, submissions
 from mimlab.storage.records import DONE, SubmissionRecord, TrialRecord, TrialsRecord
 from mimlab.storage.store import Store
@@ -38,6 +41,8 @@ class PlannedStudy:
     study: Study
     data: DataSet
     trials: list[TrialRecord]
+    images: dict[str, int]
+    """Images that each trial trains on, by its id."""
     weights: tuple[bytes, ...] = ()
     """safetensors files that the trials' encoders start from."""
 
@@ -67,15 +72,57 @@ def plan_study(loaded: LoadedStudy) -> PlannedStudy:
             f"{data.root}: no image has a label, so there is nothing to probe; import the images "
             "with their classes, or leave `probes` out"
         )
+    count = _image_counter(data)
+    found = [(trial.settings, p) for trial in trials for p in _subset_problems(trial.spec, count)]
+    refuse_points(found, len(trials), loaded.source, remedy=False)
     initial = initial_weights(loaded, trials, storage_of(study))
-    planned = PlannedStudy(
-        study,
-        data,
-        [_record(study, trial, initial.resolved(trial.spec), data) for trial in trials],
-        tuple(weights.data for weights in initial.found.values()),
-    )
+    records = [_record(study, trial, initial.resolved(trial.spec), data) for trial in trials]
+    weights = tuple(found.data for found in initial.found.values())
+    planned = _planned(study, data, records, count, weights)
     trials_at_once(planned)
     return planned
+
+
+Count = Callable[[DataConfig], int]
+"""Gives the number of images that a trial trains on."""
+
+
+def _image_counter(data: DataSet) -> Count:
+    """Chooses each subset once: several trials mostly share it."""
+
+    @functools.cache
+    def count(split: str, subset: Subset | None) -> int:
+        return training_split(data, split, subset).num_rows
+
+    return lambda config: count(config.splits.train, config.subset)
+
+
+def _subset_problems(spec: TrialSpec, count: Count) -> Iterator[Problem]:
+    if spec.data.subset is None:
+        return
+    at = ("data", "subset")
+    try:
+        images = count(spec.data)
+    except UserError as error:
+        yield Problem(at, str(error))
+        return
+    if images < spec.train.batch_size:
+        yield Problem(
+            at,
+            f"{images} of the images do not fill a batch of {spec.train.batch_size}; take a larger "
+            "subset or a smaller train.batch_size",
+        )
+
+
+def _planned(
+    study: Study,
+    data: DataSet,
+    trials: list[TrialRecord],
+    count: Count,
+    weights: tuple[bytes, ...] = (),
+) -> PlannedStudy:
+    images = {trial.id: count(trial_spec(trial.resolved).data) for trial in trials}
+    return PlannedStudy(study, data, trials, images, weights)
 
 
 def trials_at_once(planned: PlannedStudy) -> int:
@@ -123,7 +170,7 @@ def reopen(folder: SubmissionFolder) -> PlannedStudy:
                 f"{data.root}: the data or mimlab's parts have changed since submission "
                 f"{folder.id} was made; run {record.study_file} as a new one with --new"
             )
-    return PlannedStudy(study, data, trials)
+    return _planned(study, data, trials, _image_counter(data))
 
 
 def unfinished(store: Store, planned: PlannedStudy) -> SubmissionFolder | None:

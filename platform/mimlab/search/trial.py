@@ -14,6 +14,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from mimlab.data.manifest import DataSet
+from mimlab.data.subset import training_split
 from mimlab.errors import UserError
 from mimlab.probe.due import AnyProbe, due_steps
 from mimlab.probe.scheduler import ProbeScheduler
@@ -104,7 +105,7 @@ def _in_a_line(error: BaseException) -> str:
 
 def due_of(spec: TrialSpec, data: DataSet) -> dict[int, list[AnyProbe]]:
     """Steps done → the probes due there."""
-    num_images = data.split(spec.data.splits.train).num_rows
+    num_images = training_split(data, spec.data.splits.train, spec.data.subset).num_rows
     batch_size = spec.train.batch_size
     return due_steps(
         spec.probes,

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Union
 
 from pydantic import AfterValidator, Field, create_model
 
+from mimlab.data.subset import Subset
 from mimlab.data.views import AugmentConfig
 from mimlab.probe.config import CollapseWatch, ProbeConfig, named_once
 from mimlab.spec.parts import register_parts
@@ -61,6 +62,8 @@ class DataConfig(Section):
     """Height and width of a view, in pixels."""
     augment: AugmentConfig = AugmentConfig()
     """Crop and flip of the views."""
+    subset: Subset | None = None
+    """Trains on a part of the training split: a fraction, a number of images, or class names."""
     splits: Splits = Splits()
     """Which split of the data serves what."""
 

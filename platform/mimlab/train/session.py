@@ -18,6 +18,7 @@ from mimlab.data.manifest import DataSet
 from mimlab.data.read_plan import ReadPlan
 from mimlab.data.segments import Place
 from mimlab.data.stream import BatchStream, StreamOptions
+from mimlab.data.subset import training_split
 from mimlab.data.views import UnreadableImage
 from mimlab.errors import TrialError
 from mimlab.probe.config import metric_of
@@ -81,7 +82,7 @@ class Session:
         self.clock = Clock(device)
         self.log = TrialLog(trial)
         self.data = DataSet.open(config.data)
-        self.split = self.data.split(self.spec.data.splits.train)
+        self.split = training_split(self.data, self.spec.data.splits.train, self.spec.data.subset)
         batch_size = self.spec.train.batch_size
         self.plan = ReadPlan(self.split.rows_per_group, self.spec.seed, batch_size)
         self.schedule = schedule_of(self.spec.train, self.split.num_rows)
@@ -214,7 +215,7 @@ class Session:
     def next_batch_hash(self, step: int) -> str:
         """sha256 of the sample ids, epochs and masks of global batch `step`."""
         rows, epochs = self.plan.batch(step)
-        ids = rows + self.split.first_id
+        ids = self.split.ids(rows)
         digest = hashlib.sha256(ids.tobytes() + epochs.tobytes())
         if not self.planner.masking.requires:
             keys = self.planner.keys(torch.from_numpy(ids), torch.from_numpy(epochs))
@@ -299,7 +300,7 @@ class Session:
         rows, epochs = self.plan.batch(error.step)
         content = {
             "step": error.step,
-            "ids": (rows + self.split.first_id).tolist(),
+            "ids": self.split.ids(rows).tolist(),
             "epochs": epochs.tolist(),
             "figures": [dict(zip(FIGURES, row, strict=True)) for row in error.figures.tolist()],
         }

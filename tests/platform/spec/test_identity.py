@@ -33,6 +33,7 @@ OTHER: dict[str, Any] = {
     "data.augment.crop_scale": [0.5, 1.0],
     "data.augment.crop_ratio": [0.5, 1.0],
     "data.augment.flip": 0.25,
+    "data.subset": 0.5,
     "data.splits.train": "half",
     "backbone.name": "vit_small_patch16_224",
     "backbone.patch_size": 4,

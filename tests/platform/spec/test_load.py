@@ -16,6 +16,7 @@ FULL: dict[str, Any] = {
         "images": "digits",
         "image_size": 16,
         "augment": {"crop_scale": [0.6, 1.0], "crop_ratio": [0.75, 1.25], "flip": 0.0},
+        "subset": ["0", "1"],
         "splits": {"train": "train", "probe_fit": "train", "probe_test": "test"},
     },
     "train": {

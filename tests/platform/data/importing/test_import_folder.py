@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mimlab.data import sources_folder
-from mimlab.data.importing import import_data, list_source
+from mimlab.data import pieces as piece_limits
+from mimlab.data.importing import import_data
+from mimlab.data.sources import list_source
 from mimlab.errors import UserError
 
 
@@ -90,11 +91,11 @@ def test_work_is_cut_into_pieces_of_bounded_size(
 ) -> None:
     class_folders(tmp_path, ["ant", "bee"], 10)
     whole = listed(tmp_path)
-    monkeypatch.setattr(sources_folder, "PIECE_FILES", 7)
+    monkeypatch.setattr(piece_limits, "PIECE_FILES", 7)
     pieces = list_source(tmp_path).pieces
     assert [(piece.first_row, piece.rows) for piece in pieces] == [(0, 7), (7, 7), (14, 6)]
     assert listed(tmp_path) == whole
-    monkeypatch.setattr(sources_folder, "PIECE_BYTES", 1000)
+    monkeypatch.setattr(piece_limits, "PIECE_BYTES", 1000)
     assert max(piece.rows for piece in list_source(tmp_path).pieces) <= 3
     assert listed(tmp_path) == whole
 

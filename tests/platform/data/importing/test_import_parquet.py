@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mimlab.data.importing import import_data, list_source
+from mimlab.data.importing import import_data
+from mimlab.data.sources import list_source
 from mimlab.errors import UserError
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mimlab.data.importing import import_data
+from mimlab.data.importing import ShardSize, import_data
 from mimlab.data.manifest import DataSet
 from mimlab.data.sorting import SplitPlan, places
 
@@ -61,7 +61,7 @@ def test_the_data_set_is_the_same_however_it_is_cut(
     source: Path, tmp_path: Path, read_rows: Callable
 ) -> None:
     whole = import_data(source, tmp_path / "whole", seed=5)
-    cut = import_data(source, tmp_path / "cut", seed=5, shard_rows=16)
+    cut = import_data(source, tmp_path / "cut", seed=5, shards=ShardSize(rows=16))
     assert len(whole.split("train").shards) == 1
     assert len(cut.split("train").shards) > 5
     assert cut.fingerprint == whole.fingerprint

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from mimlab.data.importing import import_data
+from mimlab.data.importing import ShardSize, import_data
 from mimlab.data.inspection import inspect
 
 
@@ -16,7 +16,7 @@ def test_every_photograph_arrives_byte_for_byte(
     ray_local: None, test_data: Path, tmp_path: Path, read_rows: Callable
 ) -> None:
     source = test_data / "imagenet-sample"
-    data = import_data(source, tmp_path / "out", shard_bytes=4 << 20)
+    data = import_data(source, tmp_path / "out", shards=ShardSize(bytes=4 << 20))
     found = inspect(data.root, verify=True)
     assert (found.images, found.rejects, found.converted) == (200, {}, {})
     assert len(data.classes) == 200

@@ -123,7 +123,7 @@ def test_an_error_while_the_manifest_is_made_leaves_nothing(
 
 KILLED = """
 import os, pathlib, signal, sys
-from mimlab.data.importing import import_data
+from mimlab.data.importing import ShardSize, import_data
 
 def on_progress(done, total):
     if 2 * done > total:
@@ -131,7 +131,7 @@ def on_progress(done, total):
 
 if __name__ == "__main__":
     import_data(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), max_reject_share=1.0,
-                shard_rows=20, on_progress=on_progress)
+                shards=ShardSize(rows=20), on_progress=on_progress)
 """
 
 
