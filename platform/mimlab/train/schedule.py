@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mimlab.train.config import Budget, TrainConfig
 
 
-def steps_of_epochs(epochs: float, num_images: int, batch_size: int) -> int:
+def steps_of_epochs(epochs: float | int, num_images: int, batch_size: int) -> int:
     """Steps after which each image has been read at least `epochs` times."""
     # A billionth of a batch is rounding error of the product, not an image.
     return max(1, math.ceil(epochs * num_images / batch_size - 1e-9))
