@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mimlab.storage.folders import TrialFolder, step_name
 from mimlab.storage.records import CheckpointManifest
+from mimlab.train.threads import single_threaded
 
 STATE_FILE = "state.pt"
 MANIFEST_FILE = "manifest.json"
@@ -107,7 +108,7 @@ class BackgroundWriter:
     """Runs one write at a time in a thread, so that training goes on meanwhile."""
 
     def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._executor = single_threaded("checkpoint")
         self._pending: Future[None] | None = None
 
     def submit(self, write: Callable[[], None]) -> None:

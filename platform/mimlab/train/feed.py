@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 from mimlab.data.stream import LocalBatch
 from mimlab.train.clock import Clock
 from mimlab.train.pixels import normalise
+from mimlab.train.threads import single_threaded
 from mimlab_objectives.keys import key_of, sample_keys
 from mimlab_objectives.masking.plan import Masking, MaskPlan, MaskRequest
 from mimlab_objectives.objectives.base import Batch, Objective, Progress
@@ -78,7 +78,7 @@ class Feeder:
     def feed(self, batches: Iterable[LocalBatch], ahead: int = 2) -> Iterator[Fed]:
         """The batches in order, `ahead` of them prepared before they are asked for."""
         source = iter(batches)
-        with ThreadPoolExecutor(1, thread_name_prefix="feed") as executor:
+        with single_threaded("feed") as executor:
             pending = deque(executor.submit(self._next, source) for _ in range(ahead))
             while True:
                 asked = time.perf_counter()
