@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -68,7 +69,7 @@ class ParamGroup:
     lr_scale: float = 1.0
 
 
-class Objective(nn.Module):
+class Objective(nn.Module, ABC):
     """A pretext task. A subclass is constructed as `Subclass(params, backbone, target)`.
 
     Every parameter that trains and every buffer that the next step depends on is a parameter or a
@@ -88,15 +89,15 @@ class Objective(nn.Module):
             raise KeyError(f"{type(self).__name__} supplies no signal; asked: {sorted(names)}")
         return {}
 
+    @abstractmethod
     def forward(self, batch: Batch, plan: MaskPlan, progress: Progress) -> ObjectiveOutput:
         """The loss of one micro-batch."""
-        raise NotImplementedError  # pragma: no cover
 
+    @abstractmethod
     def reconstruct(
         self, batch: Batch, plan: MaskPlan
     ) -> Float[Tensor, "batch rounds tokens patch_dim"]:
         """Predictions as normalised pixels of every patch, for boards (evaluation mode)."""
-        raise NotImplementedError  # pragma: no cover
 
     def after_step(self, progress: Progress) -> None:
         """Called once after each optimizer step (teacher updates, stage switches)."""

@@ -100,15 +100,17 @@ def compare(
     Example: mimlab compare quickstart --html report.html
     """
     from mimlab.compare.export import Files, write_files
-    from mimlab.compare.rows import compare as compare_submission
+    from mimlab.compare.rows import compare_trials
+    from mimlab.compare.trials import read_trials
     from mimlab.storage.folders import find_submission
     from mimlab.storage.store import Store
 
     files = Files(html=html, csv=csv, latex=latex)
     files.check()
     folder = find_submission(Store(storage), submission)
-    comparison = compare_submission(folder)
-    written = write_files(folder, files)
+    trials = read_trials(folder)
+    comparison = compare_trials(folder, trials)
+    written = write_files(folder, trials, files)
     if as_json:
         typer.echo(comparison.model_dump_json(indent=1))
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from mimlab.compare.cells import cells_of
 from mimlab.compare.csv_table import csv_of
 from mimlab.compare.latex import latex_of
 from mimlab.compare.output import check_writable, write_text
-from mimlab.compare.rows import compare
-from mimlab.compare.trials import read_trials
+from mimlab.compare.rows import compare_trials
+from mimlab.compare.trials import TrialResult
 from mimlab.errors import UserError
 from mimlab.storage.folders import SubmissionFolder
 
@@ -33,13 +33,15 @@ class Files:
             raise UserError(f"{asked[0]}: named for two formats; give each its own file")
 
 
-def write_files(submission: SubmissionFolder, files: Files) -> list[Path]:
-    """Write what was asked for; the files that were written. Raises UserError."""
+def write_files(
+    submission: SubmissionFolder, trials: Sequence[TrialResult], files: Files
+) -> list[Path]:
+    """Write what was asked for of its trials; the files that were written. Raises UserError."""
     files.check()
     forms: list[tuple[Path | None, Callable[[], str]]] = [
-        (files.html, lambda: _html(submission)),
-        (files.csv, lambda: csv_of(read_trials(submission))),
-        (files.latex, lambda: _latex(submission)),
+        (files.html, lambda: _html(submission, trials)),
+        (files.csv, lambda: csv_of(trials)),
+        (files.latex, lambda: latex_of(compare_trials(submission, trials), cells_of(trials))),
     ]
     written: list[Path] = []
     for file, make in forms:
@@ -49,11 +51,7 @@ def write_files(submission: SubmissionFolder, files: Files) -> list[Path]:
     return written
 
 
-def _html(submission: SubmissionFolder) -> str:
+def _html(submission: SubmissionFolder, trials: Sequence[TrialResult]) -> str:
     from mimlab.compare.report import report_of  # plotly takes a second to import
 
-    return report_of(submission)
-
-
-def _latex(submission: SubmissionFolder) -> str:
-    return latex_of(compare(submission), cells_of(read_trials(submission)))
+    return report_of(submission, trials)

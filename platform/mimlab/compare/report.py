@@ -21,7 +21,7 @@ from mimlab.compare.rows import Comparison, compare_trials
 from mimlab.compare.rungs import rungs_of
 from mimlab.compare.style import Style
 from mimlab.compare.tables import cost_table, name, paired_table, results_table, rung_table
-from mimlab.compare.trials import TrialResult, read_trials
+from mimlab.compare.trials import TrialResult
 from mimlab.storage.folders import SubmissionFolder
 from mimlab.storage.records import SubmissionRecord
 
@@ -36,9 +36,9 @@ OPEN_SETTINGS = 4
 class Report:
     """Builds the page of one submission, section by section."""
 
-    def __init__(self, submission: SubmissionFolder) -> None:
+    def __init__(self, submission: SubmissionFolder, trials: Sequence[TrialResult]) -> None:
         self._record: SubmissionRecord = submission.record()
-        self._trials: list[TrialResult] = read_trials(submission)
+        self._trials = trials
         self._comparison: Comparison = compare_trials(submission, self._trials)
         self._cells: list[Cell] = cells_of(self._trials)
         self._style = Style(self._cells)
@@ -200,9 +200,9 @@ class Report:
         return f'<div class="boards">{"".join(lines)}</div>'
 
 
-def report_of(submission: SubmissionFolder) -> str:
-    """The HTML of a submission's report. Raises UserError where its folders cannot be read."""
-    return Report(submission).page()
+def report_of(submission: SubmissionFolder, trials: Sequence[TrialResult]) -> str:
+    """The HTML of a submission's report on its trials."""
+    return Report(submission, trials).page()
 
 
 def _pairs(pairs: Sequence[Paired]) -> str:

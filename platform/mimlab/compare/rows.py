@@ -61,7 +61,6 @@ def _beats(baseline: Row, rows: Sequence[Row], key: str) -> bool:
 
 def compare(submission: SubmissionFolder) -> Comparison:
     """The comparison of a submission as it stands; unfinished trials have what they have so far."""
-    submission.record()  # a damaged one is named before what it should have beside it
     return compare_trials(submission, read_trials(submission))
 
 

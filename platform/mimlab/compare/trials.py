@@ -84,6 +84,7 @@ class TrialResult:
 
 def read_trials(submission: SubmissionFolder) -> list[TrialResult]:
     """The trials of a submission, each once, in the order of its study. Raises UserError."""
+    submission.record()  # a damaged submission is named before a trial that it should list
     records = {record.id: record for record in submission.trial_records()}
     return [_read(submission, record) for record in records.values()]
 

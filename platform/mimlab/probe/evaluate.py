@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
@@ -38,6 +39,11 @@ class Features:
     fit_labels: Int[Tensor, " fit"]
     test: Float[Tensor, "test dim"]
     test_labels: Int[Tensor, " test"]
+
+    @cached_property
+    def spread(self) -> dict[str, float]:
+        """Of the test features; probes that pool alike share it."""
+        return spread(self.test)
 
 
 def features_of(
@@ -102,7 +108,7 @@ def record_of(
     """The record of one probe, with the spread of its features; `prefix` begins metric keys."""
     started = time.perf_counter()
     scores = evaluate(probe, features, num_classes=len(source.data.classes))
-    scores |= spread(features.test)
+    scores |= features.spread
     return ProbeRecord(
         probe=probe.name,
         protocol=PROTOCOLS[probe.name],

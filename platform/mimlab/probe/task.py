@@ -83,7 +83,8 @@ def probe_export(order: dict, trial_id: str, step: int, names: list[str]) -> Non
 def probe_baselines(order: dict, submission_id: str) -> None:
     """What an untrained encoder and raw pixels give under the same probes: the floor to beat.
 
-    `order` is a `ProbeOrder` in JSON form; the encoder is the one that its trial starts from.
+    `order` is a `ProbeOrder` in JSON form; the encoder has its trial's random weights, also where
+    the trial starts from others.
     """
     told = ProbeOrder.model_validate(order)
     submission = SubmissionFolder(Store(told.storage), submission_id)

@@ -14,9 +14,14 @@ from mimlab.compare.cells import cells_of
 from mimlab.compare.report import POLICY, report_of
 from mimlab.compare.style import Style
 from mimlab.compare.trials import read_trials
+from mimlab.storage.folders import SubmissionFolder
 
 KNN, LINEAR = "probe/knn/top1", "probe/linear/top1"
 CHROMIUM = shutil.which("chromium")
+
+
+def page_of(submission: SubmissionFolder) -> str:
+    return report_of(submission, read_trials(submission))
 
 
 def fill(study) -> None:
@@ -54,7 +59,7 @@ def heat_maps(page: str) -> list[dict[str, Any]]:
 
 def test_nothing_is_fetched_from_anywhere(study) -> None:
     fill(study)
-    page = own_part(report_of(study.submission()))
+    page = own_part(page_of(study.submission()))
     assert not re.search(r"(?i)https?:|@import|<link|<iframe|<base", page)
     assert set(re.findall(r'\bsrc="(\w+:)', page)) == {"data:"}
     # Whatever the library may try, the page forbids it.
@@ -63,7 +68,7 @@ def test_nothing_is_fetched_from_anywhere(study) -> None:
 
 def test_a_cell_is_the_mean_over_seeds_and_other_axes_have_their_own_map(study) -> None:
     fill(study)
-    page = report_of(study.submission())
+    page = page_of(study.submission())
     maps = heat_maps(page)
     # Two learning rates, two probes.
     assert len(maps) == 4
@@ -84,13 +89,13 @@ def test_a_cell_is_the_mean_over_seeds_and_other_axes_have_their_own_map(study) 
 def test_a_point_that_was_excluded_is_an_empty_cell(study) -> None:
     study.probe(study.trial("random", 0.5), 10, KNN, 0.5)
     study.probe(study.trial("block", 0.75), 10, KNN, 0.6)
-    (found,) = heat_maps(report_of(study.submission()))
+    (found,) = heat_maps(page_of(study.submission()))
     assert found["z"] == [[50.0, None], [None, 60.0]]
 
 
 def test_losses_of_different_maskings_are_in_panels_of_their_own(study) -> None:
     fill(study)
-    page = report_of(study.submission())
+    page = page_of(study.submission())
     assert "nothing is ranked by loss" in page
     (losses,) = (f for f in figures(page) if "updatemenus" in f["layout"])
     titles = [note["text"] for note in losses["layout"]["annotations"]]
@@ -106,7 +111,7 @@ def test_objectives_and_targets_are_kept_apart_by_loss(study) -> None:
             axes={"target.name": target}, resolved={"target": {"name": target, "norm": "patch"}}
         )
         study.journal(trial, [1.0])
-    (losses,) = (f for f in figures(report_of(study.submission())) if "updatemenus" in f["layout"])
+    (losses,) = (f for f in figures(page_of(study.submission())) if "updatemenus" in f["layout"])
     titles = [note["text"] for note in losses["layout"]["annotations"]]
     assert titles == ["random · 0.5 · target=pixels", "random · 0.5 · target=hog"]
 
@@ -116,7 +121,7 @@ def test_a_probe_s_curve_stands_at_what_the_trial_had_spent(study) -> None:
     study.journal(trial, [1.0] * 3)
     for step, score in ((10, 0.25), (25, 0.5)):
         study.probe(trial, step, KNN, score)
-    _, _, curves, _ = figures(report_of(study.submission()))
+    _, _, curves, _ = figures(page_of(study.submission()))
     images, tokens, time = (trace for trace in curves["data"] if trace["mode"] == "lines+markers")
     assert images["y"] == [25.0, 50.0]
     assert images["x"] == [640.0, 1600.0]
@@ -128,7 +133,7 @@ def test_a_probe_s_curve_stands_at_what_the_trial_had_spent(study) -> None:
 def test_a_masking_has_one_colour_everywhere(study) -> None:
     fill(study)
     submission = study.submission()
-    page = report_of(submission)
+    page = page_of(submission)
     cells = cells_of(read_trials(submission))
     style = Style(cells)
     colours = {cell.variant: style.colour(cell) for cell in cells}
@@ -151,7 +156,7 @@ def test_what_a_study_cannot_say_is_said(study) -> None:
         study.probe(trial, 20, KNN, score)
     study.baseline("raw-pixels", KNN, 0.6)
     study.baseline("random-init", KNN, 0.45)
-    page = own_part(report_of(study.submission()))
+    page = own_part(page_of(study.submission()))
     assert "Raw pixels beat every encoder by knn top-1 (60.00 %)." in page
     assert "A random-initialised encoder beats 1 of 2 encoders by knn top-1 (45.00 %)." in page
     assert "Every point has one seed" in page
@@ -162,7 +167,7 @@ def test_what_a_study_cannot_say_is_said(study) -> None:
 
 def test_boards_stand_under_one_another_below_their_common_input(study) -> None:
     fill(study)
-    page = report_of(study.submission())
+    page = page_of(study.submission())
     assert page.count('alt="inputs"') == 1
     assert page.count('alt="masked and predicted') == 16
     assert page.count('src="data:image/webp;base64,') == 17
@@ -175,7 +180,7 @@ def test_text_of_the_study_is_no_markup(study) -> None:
     study.journal(trial, [1.0])
     study.probe(trial, 10, KNN, 0.5)
     study.board(trial, (0, 0, 0))
-    page = own_part(report_of(study.submission(f"Is {nasty} & <b> harmless?")))
+    page = own_part(page_of(study.submission(f"Is {nasty} & <b> harmless?")))
     assert "<script>alert" not in page and "<b> harmless" not in page
     assert "&lt;b&gt; harmless?" in page
     assert figures(page)
@@ -184,7 +189,7 @@ def test_text_of_the_study_is_no_markup(study) -> None:
 @pytest.mark.parametrize("state", ["pending", "running", "failed"])
 def test_a_study_without_any_result_has_a_report_of_what_there_is(study, state) -> None:
     study.trial(state=state)
-    page = own_part(report_of(study.submission()))
+    page = own_part(page_of(study.submission()))
     assert f"Trials so far: 1 {state}." in page
     assert "No probe has given a score yet." in page
     assert "No trial has logged a step yet." in page
@@ -195,14 +200,14 @@ def test_a_study_without_any_result_has_a_report_of_what_there_is(study, state) 
 def test_a_diverged_trial_does_not_break_the_page(study) -> None:
     trial = study.trial(state="diverged")
     study.journal(trial, [1.0, float("inf"), float("nan")])
-    (losses,) = figures(report_of(study.submission()))
+    (losses,) = figures(page_of(study.submission()))
     assert losses["data"][0]["y"] == [1.0, None, None]
 
 
 def test_a_board_that_is_no_picture_is_left_out(study) -> None:
     trial = study.trial()
     study.store.write(trial.file("boards/000000010.png"), b"half a pict")
-    assert "No board has been drawn yet." in report_of(study.submission())
+    assert "No board has been drawn yet." in page_of(study.submission())
 
 
 def test_a_probe_that_only_an_unfinished_trial_has_breaks_nothing(study) -> None:
@@ -212,7 +217,7 @@ def test_a_probe_that_only_an_unfinished_trial_has_breaks_nothing(study) -> None
     study.probe(running, 10, LINEAR, 0.9)
     done = study.trial("block", seed=1)
     study.probe(done, 10, KNN, 0.4)
-    page = own_part(report_of(study.submission()))
+    page = own_part(page_of(study.submission()))
     assert "Best by knn top-1: random · 0.5 (50.00 %)." in page
     assert "Best by linear" not in page
 
@@ -222,7 +227,7 @@ def test_a_probe_that_only_an_unfinished_trial_has_breaks_nothing(study) -> None
 def test_a_browser_draws_every_figure_and_asks_for_nothing(study, tmp_path) -> None:
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     fill(study)
-    page = report_of(study.submission())
+    page = page_of(study.submission())
     file = tmp_path / "report.html"
     file.write_text(page)
     with sync_api.sync_playwright() as browsers:

@@ -14,8 +14,25 @@ import pytest
 from PIL import Image
 
 from mimlab.data.manifest import DataSet
+from mimlab.data.sources import list_source
 
 Encode = Callable[..., bytes]
+Listed = Callable[[Path], dict[str, dict[str, int | None]]]
+
+
+@pytest.fixture
+def listed() -> Listed:
+    """What an import would read: split → file → label."""
+
+    def listed(source: Path) -> dict[str, dict[str, int | None]]:
+        found = list_source(source)
+        result: dict[str, dict[str, int | None]] = {split.name: {} for split in found.splits}
+        for piece in found.pieces:
+            rows = {row.name: row.label for row in piece.read()}
+            result[found.splits[piece.split].name].update(rows)
+        return result
+
+    return listed
 
 
 @pytest.fixture

@@ -13,16 +13,9 @@ from mimlab.data.sources import list_source
 from mimlab.errors import UserError
 
 
-def listed(source: Path) -> dict[str, dict[str, int | None]]:
-    """Split → file → label."""
-    found = list_source(source)
-    result: dict[str, dict[str, int | None]] = {split.name: {} for split in found.splits}
-    for piece in found.pieces:
-        result[found.splits[piece.split].name].update({r.name: r.label for r in piece.read()})
-    return result
-
-
-def test_class_folders_are_labels_in_sorted_order(tmp_path: Path, class_folders: Callable) -> None:
+def test_class_folders_are_labels_in_sorted_order(
+    tmp_path: Path, class_folders: Callable, listed: Callable
+) -> None:
     class_folders(tmp_path, ["bee", "ant"], 2)
     assert list_source(tmp_path).classes == ["ant", "bee"]
     assert listed(tmp_path) == {
@@ -31,7 +24,7 @@ def test_class_folders_are_labels_in_sorted_order(tmp_path: Path, class_folders:
 
 
 def test_split_folders_over_class_folders_share_their_classes(
-    tmp_path: Path, class_folders: Callable
+    tmp_path: Path, class_folders: Callable, listed: Callable
 ) -> None:
     class_folders(tmp_path / "train", ["ant", "bee"], 1)
     class_folders(tmp_path / "val", ["bee"], 1)
@@ -42,14 +35,14 @@ def test_split_folders_over_class_folders_share_their_classes(
     }
 
 
-def test_a_flat_folder_has_no_labels(tmp_path: Path, encode: Callable) -> None:
+def test_a_flat_folder_has_no_labels(tmp_path: Path, encode: Callable, listed: Callable) -> None:
     (tmp_path / "a.PNG").write_bytes(encode())
     assert listed(tmp_path) == {"train": {"a.PNG": None}}
     assert list_source(tmp_path).classes == []
 
 
 def test_an_unlabelled_test_split_beside_a_labelled_one(
-    tmp_path: Path, class_folders: Callable, encode: Callable
+    tmp_path: Path, class_folders: Callable, encode: Callable, listed: Callable
 ) -> None:
     class_folders(tmp_path / "train", ["ant"], 1)
     (tmp_path / "test").mkdir()
@@ -57,14 +50,16 @@ def test_an_unlabelled_test_split_beside_a_labelled_one(
     assert listed(tmp_path)["test"] == {"test/a.jpeg": None}
 
 
-def test_what_lies_deeper_belongs_to_its_class(tmp_path: Path, encode: Callable) -> None:
+def test_what_lies_deeper_belongs_to_its_class(
+    tmp_path: Path, encode: Callable, listed: Callable
+) -> None:
     (tmp_path / "ant" / "red" / "large").mkdir(parents=True)
     (tmp_path / "ant" / "red" / "large" / "a.png").write_bytes(encode())
     assert listed(tmp_path) == {"train": {"ant/red/large/a.png": 0}}
 
 
 def test_other_and_hidden_files_are_counted_and_ignored(
-    tmp_path: Path, class_folders: Callable, encode: Callable
+    tmp_path: Path, class_folders: Callable, encode: Callable, listed: Callable
 ) -> None:
     class_folders(tmp_path, ["ant"], 2)
     (tmp_path / "classes.txt").write_text("ant")
@@ -76,7 +71,9 @@ def test_other_and_hidden_files_are_counted_and_ignored(
     assert list_source(tmp_path).ignored == 3
 
 
-def test_links_are_followed_but_not_in_circles(tmp_path: Path, class_folders: Callable) -> None:
+def test_links_are_followed_but_not_in_circles(
+    tmp_path: Path, class_folders: Callable, listed: Callable
+) -> None:
     class_folders(tmp_path / "elsewhere", ["ant"], 2)
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "ant").symlink_to(tmp_path / "elsewhere" / "ant")
@@ -87,7 +84,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path, class_folders: Ca
 
 
 def test_work_is_cut_into_pieces_of_bounded_size(
-    tmp_path: Path, class_folders: Callable, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, class_folders: Callable, monkeypatch: pytest.MonkeyPatch, listed: Callable
 ) -> None:
     class_folders(tmp_path, ["ant", "bee"], 10)
     whole = listed(tmp_path)

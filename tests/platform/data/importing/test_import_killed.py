@@ -16,7 +16,7 @@ from mimlab.data.importing import import_data
 from mimlab.data.manifest import DataSet
 from mimlab.errors import UserError
 
-MOMENTS = ("out.partial-*", "out.partial-*/work/*.arrow", "out.partial-*/train-*.parquet")
+MOMENTS = ("out.partial-*", "out.partial-*/*/*.arrow", "out.partial-*/train-*.parquet")
 """Begun, checking, writing: what then lies beside the data set's folder."""
 
 GIVE_UP_S = 200

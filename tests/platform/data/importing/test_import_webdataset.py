@@ -42,15 +42,6 @@ def as_json(**content: object) -> bytes:
     return json.dumps(content).encode()
 
 
-def listed(source: Path) -> dict[str, dict[str, int | None]]:
-    """Split → image → label."""
-    found = list_source(source)
-    result: dict[str, dict[str, int | None]] = {split.name: {} for split in found.splits}
-    for piece in found.pieces:
-        result[found.splits[piece.split].name].update({r.name: r.label for r in piece.read()})
-    return result
-
-
 def refusal(source: Path, splits: dict[str, str] | None = None) -> str:
     with pytest.raises(UserError) as caught:
         list_source(source, splits)
@@ -58,7 +49,7 @@ def refusal(source: Path, splits: dict[str, str] | None = None) -> str:
 
 
 def test_a_sample_is_what_shares_a_name_up_to_the_first_dot(
-    tmp_path: Path, encode: Callable
+    tmp_path: Path, encode: Callable, listed: Callable
 ) -> None:
     files = [
         ("a/0001.PNG", encode(1)),
@@ -86,7 +77,7 @@ def test_the_bytes_are_those_that_went_in(
     assert read == {f"{name}/{file}": content for file, content in files.items()}
 
 
-def test_labels_come_from_cls_or_json(tmp_path: Path, encode: Callable) -> None:
+def test_labels_come_from_cls_or_json(tmp_path: Path, encode: Callable, listed: Callable) -> None:
     labels = {
         "cls": [("cls", b" 3 ")],
         "both": [("json", as_json(label=1)), ("cls", b"0")],
@@ -116,7 +107,7 @@ def tar_of(path: Path, encode: Callable, *contents: dict[str, object]) -> Path:
 
 
 def test_names_without_numbers_are_numbered_in_sorted_order(
-    tmp_path: Path, encode: Callable
+    tmp_path: Path, encode: Callable, listed: Callable
 ) -> None:
     tar_of(tmp_path / "train-0.tar", encode, {"label": "cat"}, {"label": "ant"})
     tar_of(tmp_path / "test-0.tar", encode, {"class": "bee"}, {})
@@ -125,14 +116,16 @@ def test_names_without_numbers_are_numbered_in_sorted_order(
     assert labels == {"train": [2, 0], "test": [1, None]}
 
 
-def test_a_number_and_a_name_belong_together(tmp_path: Path, encode: Callable) -> None:
+def test_a_number_and_a_name_belong_together(
+    tmp_path: Path, encode: Callable, listed: Callable
+) -> None:
     bee, dog = {"label": 1, "class": "bee"}, {"label": 3, "class": "dog"}
     tar = tar_of(tmp_path / "x.tar", encode, dog, bee, {"class": "dog"}, {"label": 0})
     assert list_source(tar).classes == ["0", "bee", "2", "dog"]
     assert list(listed(tar)["train"].values()) == [3, 1, 3, 0]
 
 
-def test_names_in_classes_txt_count(tmp_path: Path, encode: Callable) -> None:
+def test_names_in_classes_txt_count(tmp_path: Path, encode: Callable, listed: Callable) -> None:
     (tmp_path / "classes.txt").write_text("dog\nbee\n")
     tar_of(tmp_path / "x.tar", encode, {"label": 0}, {"class": "bee"})
     assert list_source(tmp_path).classes == ["dog", "bee"]
@@ -193,7 +186,7 @@ def test_splits_come_from_names_folders_or_options(tmp_path: Path, encode: Calla
 
 
 def test_work_is_cut_inside_a_tar_but_not_inside_a_compressed_one(
-    tmp_path: Path, encode: Callable, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, encode: Callable, monkeypatch: pytest.MonkeyPatch, listed: Callable
 ) -> None:
     write_tar(tmp_path / "0.tar", samples(encode, range(10)))
     write_tar(tmp_path / "1.tar.gz", samples(encode, range(10)))
