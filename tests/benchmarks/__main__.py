@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks import input as input_
-from benchmarks import planning, step, training
+from benchmarks import memory, planning, step, training
 from benchmarks.measuring import Row, machine
 from mimlab.search import ray_settings
 
@@ -21,6 +21,7 @@ BENCHMARKS: Mapping[str, Callable[[Path], list[Row]]] = {
     "step": step.run,
     "input": input_.run,
     "training": training.run,
+    "memory": memory.run,
 }
 RESULTS = Path(__file__).parent / "results"
 
@@ -29,9 +30,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", choices=[[], *BENCHMARKS], help="default: all")
     names = parser.parse_args().names or list(BENCHMARKS)
-    if "MIMLAB_TEST_DATA" not in os.environ and "input" in names:
-        print("skipped: input, which reads the images of MIMLAB_TEST_DATA")
-        names.remove("input")
+    for name in ("input", "memory"):
+        if "MIMLAB_TEST_DATA" not in os.environ and name in names:
+            print(f"skipped: {name}, which reads the images of MIMLAB_TEST_DATA")
+            names.remove(name)
     ray_settings.apply()
     rows: list[Row] = []
     for name in names:

@@ -6,6 +6,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -36,6 +37,13 @@ CHANGES = (
 """The 2 M ViT of CIFAR at 32 px, two trials one after the other."""
 
 
+def mimlab_run(changes: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
+    """`mimlab run` of the quickstart with changes, in a process of its own."""
+    options = [word for change in changes for word in ("--set", change)]
+    command = [sys.executable, "-m", "mimlab.cli.main", "run", str(STUDY), *options]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=folder)
+
+
 class Timed:
     """`mimlab run` of two trials in a process of its own, and what its journals say."""
 
@@ -51,16 +59,11 @@ class Timed:
         """Of the second trial, which starts where processes have imported already."""
         self._runs += 1
         storage = self._folder / f"runs{self._runs}"
-        words = [*CHANGES, f"train.checkpoint.every_epochs={checkpoint_epochs}"]
-        options = [word for change in words for word in ("--set", change)]
-        command = [sys.executable, "-m", "mimlab.cli.main", "run", str(STUDY), *options]
+        checkpoints = f"train.checkpoint.every_epochs={checkpoint_epochs}"
         started = time.time()
-        subprocess.run(
-            [*command, "--set", f"storage={storage}"],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            cwd=self._folder,
-        )
+        process = mimlab_run((*CHANGES, checkpoints, f"storage={storage}"), self._folder)
+        if process.wait():
+            raise RuntimeError("the study failed")
         first, second = sorted(_journals(storage), key=lambda points: points[0].time_ms)
         self.first_steps.append(first[0].time_ms / 1e3 - started)
         self.next_steps.append((second[0].time_ms - first[-1].time_ms) / 1e3)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
 from ray.data import DataIterator
 
 from mimlab.data.manifest import Split
@@ -50,15 +51,20 @@ def open_segment(
     *,
     place: Place,
     resources: ReadResources,
+    decode: Callable[[pa.Table], pa.Table],
 ) -> DataIterator:
-    """This rank's rows of a segment. A collective: each rank calls it for each segment in turn."""
+    """This rank's rows of a segment. A collective: each rank calls it for each segment in turn.
+
+    `decode` is applied to each row in tasks where `resources` says so.
+    """
+    in_tasks = decode if resources.decode else None
     if place.world == 1:
-        return dataset_of(_works(split, plan, tasks, place.world), resources).iterator()
+        return dataset_of(_works(split, plan, tasks, place.world), resources, in_tasks).iterator()
     if place.share is None:
         raise ValueError("several ranks need a way to share the data set that rank 0 opens")
     iterators = None
     if place.rank == 0:
-        dataset = dataset_of(_works(split, plan, tasks, place.world), resources)
+        dataset = dataset_of(_works(split, plan, tasks, place.world), resources, in_tasks)
         iterators = dataset.streaming_split(place.world, equal=False)
     return place.share(iterators)[place.rank]
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,6 +26,9 @@ from ray.data.datasource import Datasource, ReadTask
 
 from mimlab.data.reader import ColumnSource, GroupPlace, Kept, read_groups
 
+DECODE_CPUS = 1.0
+"""CPUs of a task that decodes."""
+
 
 @dataclass(frozen=True)
 class ReadResources:
@@ -35,6 +38,8 @@ class ReadResources:
     """Read tasks at once; each holds the encoded images of one window twice for a moment."""
     cpus: float = 0.25
     """CPUs that all of them reserve together."""
+    decode: bool = False
+    """Decode in tasks, as many at once as there are free CPUs, instead of where batches arrive."""
 
 
 @dataclass(frozen=True)
@@ -86,14 +91,26 @@ class PlanDatasource(Datasource):
         return [_task(work) for work in self._works]
 
 
-def dataset_of(works: Sequence[Work], resources: ReadResources) -> ray.data.Dataset:
-    """A data set of one row for each (step, rank), in that order."""
+def dataset_of(
+    works: Sequence[Work],
+    resources: ReadResources,
+    decode: Callable[[pa.Table], pa.Table] | None = None,
+) -> ray.data.Dataset:
+    """A data set of one row for each (step, rank), in that order; `decode` is applied to each."""
     dataset = ray.data.read_datasource(
         PlanDatasource(works),
         override_num_blocks=len(works),
         concurrency=min(resources.tasks, len(works)),
         num_cpus=resources.cpus / resources.tasks,
     )
+    if decode is not None:
+        dataset = dataset.map_batches(
+            decode,
+            batch_size=None,
+            batch_format="pyarrow",
+            # Another amount than reading asks for keeps Ray from doing both in one task.
+            num_cpus=DECODE_CPUS,
+        )
     context = dataset.context
     context.target_max_block_size = 1
     context.execution_options.preserve_order = True

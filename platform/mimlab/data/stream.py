@@ -6,15 +6,17 @@ import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
+from functools import partial
 from queue import SimpleQueue
 from typing import cast
 
 import pyarrow as pa
 from ray.data import DataIterator
 
-from mimlab.data.decoding import Decoder, LocalBatch, PendingBatch, ViewSpec
+from mimlab.data.decoding import Decoder, LocalBatch, PendingBatch
 from mimlab.data.manifest import Split
 from mimlab.data.read_plan import ReadPlan
+from mimlab.data.rendering import ViewSpec, decoded_cut
 from mimlab.data.segments import Place, open_segment, segments
 from mimlab.data.source import OrderError, ReadResources, unpack
 
@@ -54,7 +56,7 @@ class BatchStream:
         place: Place | None = None,
         options: StreamOptions | None = None,
     ) -> None:
-        self._split, self._plan = split, plan
+        self._split, self._plan, self._view = split, plan, view
         self._place, self._options = place or Place(), options or StreamOptions()
         if plan.batch_size < self._place.world:
             raise ValueError(f"{self._place.world} ranks cannot share batches of {plan.batch_size}")
@@ -101,6 +103,7 @@ class BatchStream:
             tasks,
             place=self._place,
             resources=self._options.resources,
+            decode=partial(decoded_cut, view=self._view),
         )
         steps = range(tasks[0].start_step, tasks[-1].stop_step)
         feed = _Feed(

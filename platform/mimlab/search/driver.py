@@ -161,7 +161,11 @@ class Driver:
     def _concurrent(self, cluster: Cluster, num_trials: int) -> int:
         study = self.planned.study
         return concurrent_trials(
-            study.resources, cluster.capacity, num_trials=num_trials, probes=bool(study.probes)
+            study.resources,
+            cluster.capacity,
+            num_trials=num_trials,
+            probes=bool(study.probes),
+            decode=study.data.decode == "tasks",
         )
 
     def _run_trials(self, trials: list[TrialFolder], at_once: int, fence: int) -> None:

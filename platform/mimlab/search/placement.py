@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from mimlab.data.source import ReadResources
+from mimlab.data.source import DECODE_CPUS, ReadResources
 from mimlab.errors import UserError
 from mimlab.spec.study import Resources
 
@@ -29,21 +29,27 @@ class Capacity:
     gpus: float
 
 
-def cpus_of_trial(resources: Resources, *, probes: bool) -> float:
-    """CPUs that a trial needs, reading and probing included."""
+def cpus_of_trial(resources: Resources, *, probes: bool, decode: bool = False) -> float:
+    """CPUs that a trial needs, with reading, probing and, if tasks `decode`, one of those."""
     # Twice: the next part of the plan begins to be read while the one before is still consumed.
     beside = TRIAL_CPUS + 2 * ReadResources().cpus + (PROBE_CPUS if probes else 0)
+    beside += DECODE_CPUS if decode else 0
     return resources.workers * resources.cpus_per_worker + beside
 
 
 def concurrent_trials(
-    resources: Resources, capacity: Capacity, *, num_trials: int, probes: bool
+    resources: Resources,
+    capacity: Capacity,
+    *,
+    num_trials: int,
+    probes: bool,
+    decode: bool = False,
 ) -> int:
     """Trials to run at once: as many as fit, at most what the study asks for.
 
     Raises UserError, saying what is needed and what there is, if not even one fits.
     """
-    cpus = cpus_of_trial(resources, probes=probes)
+    cpus = cpus_of_trial(resources, probes=probes, decode=decode)
     gpus = resources.workers * resources.gpus_per_worker
     fits = math.floor(capacity.cpus / cpus + ROUNDING)
     if gpus:

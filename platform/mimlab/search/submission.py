@@ -133,6 +133,7 @@ def trials_at_once(planned: PlannedStudy) -> int:
         local_capacity(),
         num_trials=len(planned.trials),
         probes=bool(study.probes),
+        decode=study.data.decode == "tasks",
     )
 
 

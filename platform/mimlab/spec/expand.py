@@ -99,7 +99,7 @@ def _validated(
             found += [(point, problem) for problem in problems_of(error, root, trial_model())]
             continue
         update = {
-            "data": resolved_data(spec.data, folder),
+            "data": resolved_data(spec.data, folder, loaded.study.resources),
             "backbone": resolved_backbone(spec.backbone, folder),
         }
         specs.append(spec.model_copy(update=update))

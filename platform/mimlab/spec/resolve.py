@@ -11,11 +11,14 @@ import json
 from pathlib import Path
 
 from mimlab.spec.paths import absolute, absolute_init
-from mimlab.spec.study import DataConfig, Study
+from mimlab.spec.study import DataConfig, Decode, Resources, Study
 from mimlab_objectives.backbones.vit import BackboneParams
 
 TRACKING_FILE = "mlflow.db"
 """Name of the SQLite file that holds MLflow's tables, within the storage folder."""
+
+CORES_OF_A_GPU = 4
+"""Cores for each GPU below which other cores decode; one decodes some 600 JPEGs a second."""
 
 
 def resolved(study: Study, folder: Path) -> Study:
@@ -25,7 +28,7 @@ def resolved(study: Study, folder: Path) -> Study:
         storage = absolute(study.storage, folder)
     uri = study.tracking.uri or f"sqlite:///{storage}/{TRACKING_FILE}"
     update = {
-        "data": resolved_data(study.data, folder),
+        "data": resolved_data(study.data, folder, study.resources),
         "backbone": resolved_backbone(study.backbone, folder),
         "storage": storage,
         "tracking": study.tracking.model_copy(update={"uri": uri}),
@@ -33,9 +36,16 @@ def resolved(study: Study, folder: Path) -> Study:
     return study.model_copy(update=update)
 
 
-def resolved_data(data: DataConfig, folder: Path) -> DataConfig:
-    """The section with absolute paths."""
-    return data.model_copy(update={"images": absolute(data.images, folder)})
+def resolved_data(data: DataConfig, folder: Path, resources: Resources) -> DataConfig:
+    """The section with absolute paths, and with a place where images are decoded."""
+    decode = _decode(resources) if data.decode == "auto" else data.decode
+    return data.model_copy(update={"images": absolute(data.images, folder), "decode": decode})
+
+
+def _decode(resources: Resources) -> Decode:
+    """A GPU takes more images a second than a few cores decode; a CPU that trains does not."""
+    few = resources.cpus_per_worker < CORES_OF_A_GPU * resources.gpus_per_worker
+    return "tasks" if few else "worker"
 
 
 def resolved_backbone(backbone: BackboneParams, folder: Path) -> BackboneParams:

@@ -53,6 +53,9 @@ class Splits(Section):
     """Images that probes are scored on."""
 
 
+Decode = Literal["auto", "worker", "tasks"]
+
+
 class DataConfig(Section):
     """What is read."""
 
@@ -64,6 +67,9 @@ class DataConfig(Section):
     """Crop and flip of the views."""
     subset: Subset | None = None
     """Trains on a part of the training split: a fraction, a number of images, or class names."""
+    decode: Annotated[Decode, NotIdentity()] = "auto"
+    """Where JPEGs become pixels: in the train worker's threads, or in Ray Data tasks, which use the
+    CPUs of other nodes, too. auto: tasks where a GPU has fewer than four cores of its worker."""
     splits: Splits = Splits()
     """Which split of the data serves what."""
 

@@ -13,10 +13,11 @@ import safetensors.torch
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from mimlab.data.decoding import ViewSpec
 from mimlab.data.manifest import DataSet
 from mimlab.data.read_plan import ReadPlan
+from mimlab.data.rendering import ViewSpec
 from mimlab.data.segments import Place
+from mimlab.data.source import ReadResources
 from mimlab.data.stream import BatchStream, StreamOptions
 from mimlab.data.subset import training_split
 from mimlab.data.views import UnreadableImage
@@ -151,7 +152,10 @@ class Session:
             start_step=start,
             stop_step=self.schedule.total_steps,
             place=self.place,
-            options=StreamOptions(threads=max(1, int(self.config.cpus))),
+            options=StreamOptions(
+                threads=max(1, int(self.config.cpus)),
+                resources=ReadResources(decode=data.decode == "tasks"),
+            ),
         )
 
     def _stepper(self, optimizer: torch.optim.Optimizer) -> Stepper:

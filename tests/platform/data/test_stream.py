@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from mimlab.data import segments
-from mimlab.data.decoding import LocalBatch, ViewSpec
+from mimlab.data.decoding import LocalBatch
 from mimlab.data.read_plan import ReadPlan
+from mimlab.data.rendering import ViewSpec
 from mimlab.data.segments import Place
 from mimlab.data.source import ReadResources
 from mimlab.data.stream import BatchStream, StreamClosed, StreamOptions
@@ -147,6 +148,15 @@ def test_a_stream_that_starts_later_is_the_tail(split, start):
 def test_threads_prefetching_and_reading_tasks_change_nothing(split):
     other = {"threads": 1, "prefetch": 1, "resources": ReadResources(tasks=4, cpus=1.0)}
     assert_equal(joined(read(split, stop=12)), joined(read(split, stop=12, **other)))
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_decoding_in_tasks_changes_nothing(split_of, pictures, world):
+    split = split_of([data[:50] if i in {4, 33} else data for i, data in enumerate(pictures)])
+    resources = ReadResources(tasks=2, cpus=0.2, decode=True)
+    there = joined(read(split, world=world, stop=12, resources=resources))
+    assert sum(batch.skipped for batch in there.values()) > 0
+    assert_equal(joined(read(split, stop=12)), there)
 
 
 @pytest.mark.parametrize("world", [1, 2])

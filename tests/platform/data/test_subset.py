@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from mimlab.data.decoding import ViewSpec
 from mimlab.data.manifest import DataSet, Manifest, ShardEntry, SizeRange, Split, SplitEntry
 from mimlab.data.read_plan import ReadPlan
 from mimlab.data.reader import read_rows
+from mimlab.data.rendering import ViewSpec
 from mimlab.data.stream import BatchStream
 from mimlab.data.subset import Subset, SubsetSplit, training_split
 from mimlab.data.views import AugmentConfig

@@ -38,6 +38,12 @@ def test_missing_gpus_are_refused_by_their_number() -> None:
         concurrent_trials(resources, Capacity(64.0, 1.0), num_trials=1, probes=False)
 
 
+def test_decoding_in_tasks_needs_a_core_beside_the_workers() -> None:
+    resources = Resources(cpus_per_worker=2)
+    without = cpus_of_trial(resources, probes=True)
+    assert cpus_of_trial(resources, probes=True, decode=True) == without + 1
+
+
 @given(
     workers=st.integers(1, 8),
     cpus=st.floats(0.1, 4.0),

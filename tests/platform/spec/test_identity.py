@@ -67,6 +67,7 @@ OTHER: dict[str, Any] = {
 
 SAME: dict[str, Any] = {
     "data.images": "/elsewhere",
+    "data.decode": "tasks",
     "data.splits.probe_fit": "half",
     "data.splits.probe_test": "half",
     "train.log_every": 7,

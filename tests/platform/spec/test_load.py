@@ -344,3 +344,15 @@ def test_paths_are_those_of_the_file_and_overrides_those_of_the_shell(
 def test_a_study_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read: No such file"):
         load_study(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "cpus", "decode"),
+    [(0, 1, "worker"), (1, 8, "worker"), (1, 3, "tasks"), (2, 7, "tasks")],
+)
+def test_where_images_are_decoded_is_decided_once(
+    studies, gpus: int, cpus: int, decode: str
+) -> None:
+    text = studies.text(resources={"gpus_per_worker": gpus, "cpus_per_worker": cpus})
+    assert studies.load(text).study.data.decode == decode
+    assert studies.load(text, None, ["data.decode=worker"]).study.data.decode == "worker"
