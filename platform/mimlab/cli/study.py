@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mimlab.cli.options import Json, Overrides, Preset, StudyFile
+from mimlab.search import ray_settings
 
 POINTS_SHOWN = 60
 
@@ -36,8 +37,12 @@ def plan(
 ) -> None:
     """Show the trials that a study would run, after conditions and exclusions.
 
+    It says which budget they spend equally; one in hours is measured. `mimlab run STUDY --smoke`
+    tries each shape end to end.
+
     Example: mimlab plan sweeps/quickstart.yaml --set 'sweep.seeds=[0, 1]'
     """
+    ray_settings.apply()
     from mimlab.search.preview import preview  # torch and timm take seconds to import
     from mimlab.spec.load import load_study
 
@@ -57,6 +62,8 @@ def plan(
     console.print(table)
     if len(shown.trials) > POINTS_SHOWN:
         console.print(f"… and {len(shown.trials) - POINTS_SHOWN} more (--json shows all)")
+    if shown.equal:
+        console.print(shown.equal, highlight=False, soft_wrap=True)
     console.print(
         f"{shown.images:,} images of {shown.data}; {shown.to_run} trials to run, "
         f"{shown.concurrent} at once on this machine"
