@@ -82,7 +82,13 @@ def budget_words(trials: Sequence[TrialResult]) -> str:
     if sum(trial.finished for trial in trials) == 1:
         return "One trial has finished: there is nothing to compare it with."
     asked = _frozen_alike(trials)
-    equal = [f"{one.what} ({_amount(one.high)} each)" for one in found if _is_equal(one, asked)]
+    equal = [
+        f"{one.what} ({_amount(one.high)} each)"
+        if one.equal
+        else f"{one.what} ({_amount(one.low)} to {_amount(one.high)}: the same but for whole steps)"
+        for one in found
+        if _is_equal(one, asked)
+    ]
     if asked and asked[0] in HOURS:
         equal.insert(0, f"{HOURS[asked[0]]} ({asked[1]:g} asked of each, frozen to steps)")
     differing = [

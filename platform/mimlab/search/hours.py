@@ -10,6 +10,7 @@ from __future__ import annotations
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
+from mimlab.errors import UserError
 from mimlab.search import ray_settings
 from mimlab.search.frozen import id_as_asked, with_steps
 from mimlab.search.profile import ShapeProfile, profile, shapes
@@ -76,11 +77,23 @@ def devices(resources: Resources) -> float:
 
 
 def _profiled(loaded: LoadedStudy) -> list[ShapeProfile]:
-    """In a process of its own: its Ray and its memory on the device end with it."""
+    """In a process of its own: its Ray and its memory on the device end with it.
+
+    Raises UserError, whatever the reason why no step could be measured.
+    """
     overrides = [*loaded.overrides, "sweep.stopping=null", "probes=[]"]
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
-        found = executor.submit(_profile, str(loaded.path), loaded.preset, overrides).result()
-    return [ShapeProfile.model_validate_json(text) for text in found]
+        asked = executor.submit(_profile, str(loaded.path), loaded.preset, overrides)
+        try:
+            return [ShapeProfile.model_validate_json(text) for text in asked.result()]
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(
+                f"{loaded.where(('train', 'budget'))}: train.budget: no step could be measured to "
+                f"turn hours into steps ({error}); `mimlab run --smoke` shows why, and a budget "
+                "in epochs, images, steps or visible_tokens needs no measuring"
+            ) from error
 
 
 def _profile(path: str, preset: str | None, overrides: list[str]) -> list[str]:

@@ -98,7 +98,8 @@ def test_tokens_that_were_asked_are_equal_to_the_step(study) -> None:
         trial = study.trial(ratio=ratio, budget_asked={"visible_tokens": 25_000.0})
         study.journal(trial, [1.0] * points)
     trials = read_trials(study.submission())
-    assert "compared at equal visible tokens (28,160 each)" in budget_words(trials)
+    words = budget_words(trials)
+    assert "equal visible tokens (25,600 to 28,160: the same but for whole steps)." in words
     assert compared_at(trials) == "equal visible tokens"
 
 
