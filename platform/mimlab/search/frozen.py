@@ -47,6 +47,19 @@ def id_as_asked(record: TrialRecord) -> str:
     return respecified(record, with_budget(spec, asked)).id
 
 
+def only_warms_up(record: TrialRecord, num_images: int) -> str:
+    """Why a frozen budget is too small for the trial's warm-up; empty if it is not."""
+    train = trial_spec(record.resolved).train
+    warmup = train.warmup_epochs * num_images / train.batch_size
+    if record.budget_asked is None or train.budget.steps is None or warmup < train.budget.steps:
+        return ""
+    ((kind, amount),) = record.budget_asked.items()
+    return (
+        f"warms up for {warmup:.0f} of the {train.budget.steps:,} steps that {amount:g} {kind} "
+        "buy; shorten it, or raise the budget"
+    )
+
+
 def with_budget(spec: TrialSpec, budget: Budget) -> TrialSpec:
     """The same trial with another budget."""
     return spec.model_copy(update={"train": spec.train.model_copy(update={"budget": budget})})

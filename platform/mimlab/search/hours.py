@@ -14,7 +14,7 @@ from mimlab.errors import UserError
 from mimlab.search import ray_settings
 from mimlab.search.frozen import id_as_asked, with_steps
 from mimlab.search.profile import ShapeProfile, profile, shapes
-from mimlab.search.submission import PlannedStudy, retrialled, storage_of
+from mimlab.search.submission import PlannedStudy, refuse_warmups, retrialled, storage_of
 from mimlab.spec.load import LoadedStudy, load_study
 from mimlab.spec.resolve import study_hash
 from mimlab.spec.study import Resources, trial_spec
@@ -36,7 +36,9 @@ def with_hours_frozen(
     if not any(trial_spec(r.resolved).train.budget.in_hours for r in planned.trials):
         return planned
     steps = None if again else _submitted(planned)
-    return _with_steps(planned, steps or _measured(loaded, planned))
+    frozen = _with_steps(planned, steps or _measured(loaded, planned))
+    refuse_warmups(loaded, frozen)
+    return frozen
 
 
 def _with_steps(planned: PlannedStudy, steps: dict[str, int]) -> PlannedStudy:

@@ -18,11 +18,11 @@ from mimlab.errors import UserError
 from mimlab.search.cluster import local_capacity
 from mimlab.search.environment import describe_environment
 from mimlab.search.fingerprint import code_zip, fingerprint
-from mimlab.search.frozen import with_tokens_frozen
+from mimlab.search.frozen import only_warms_up, with_tokens_frozen
 from mimlab.search.initial import initial_weights
 from mimlab.search.placement import concurrent_trials
 from mimlab.spec.checks import legal_trials
-from mimlab.spec.errors import Problem
+from mimlab.spec.errors import Problem, refuse
 from mimlab.spec.expand import Trial, refuse_points
 from mimlab.spec.identity import identity
 from mimlab.spec.load import LoadedStudy
@@ -85,7 +85,15 @@ def plan_study(loaded: LoadedStudy) -> PlannedStudy:
     weights = tuple(found.data for found in initial.found.values())
     planned = _planned(study, data, records, count, weights)
     trials_at_once(planned)
+    refuse_warmups(loaded, planned)
     return planned
+
+
+def refuse_warmups(loaded: LoadedStudy, planned: PlannedStudy) -> None:
+    """Raises UserError where a budget that became steps ends before its warm-up."""
+    at = ("train", "warmup_epochs")
+    words = (only_warms_up(record, planned.images[record.id]) for record in planned.trials)
+    refuse((Problem(at, found) for found in words if found), loaded.where)
 
 
 Count = Callable[[DataConfig], int]

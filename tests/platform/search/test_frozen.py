@@ -29,7 +29,8 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def study(storage: Path, *changes: str) -> LoadedStudy:
-    return load_study(QUICKSTART, overrides=[f"storage={storage}", *changes])
+    first = [f"storage={storage}", "train.warmup_epochs=0"]
+    return load_study(QUICKSTART, overrides=[*first, *changes])
 
 
 def steps_of(loaded: LoadedStudy) -> dict[float, int | None]:
@@ -76,6 +77,13 @@ def test_a_frozen_trial_is_the_trial_of_as_many_steps(storage: Path) -> None:
     assert counted.budget_asked is None
 
 
+def test_a_budget_that_ends_within_its_warm_up_is_refused(storage: Path) -> None:
+    tokens = f"train.budget={{visible_tokens: {8 * BATCH * 11}}}"
+    with pytest.raises(UserError, match=r"train.warmup_epochs: warms up for 11 of the 11 steps"):
+        plan_study(study(storage, "masking.ratio=0.5", "sweep={}", tokens, "train.warmup_epochs=1"))
+    plan_study(study(storage, "masking.ratio=0.5", "sweep={}", tokens, "train.warmup_epochs=0.9"))
+
+
 def test_a_budget_may_be_an_axis(storage: Path) -> None:
     axes = "sweep={axes: {train.budget.visible_tokens: [102400, 204800]}, seeds: [0]}"
     trials = plan_study(study(storage, "masking.ratio=0.5", axes)).trials
@@ -86,7 +94,7 @@ def test_a_budget_may_be_an_axis(storage: Path) -> None:
 @pytest.mark.parametrize("amount", ["0", "-1"])
 def test_a_budget_of_nothing_is_refused(storage: Path, key: str, amount: str) -> None:
     with pytest.raises(UserError, match=rf"train.budget.{key}: should be greater than 0; found"):
-        study(storage, f"train.budget={{{key}: {amount}}}", "train.warmup_epochs=0")
+        study(storage, f"train.budget={{{key}: {amount}}}")
 
 
 @pytest.mark.parametrize(
