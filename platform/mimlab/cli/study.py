@@ -43,10 +43,13 @@ def plan(
     Example: mimlab plan sweeps/quickstart.yaml --set 'sweep.seeds=[0, 1]'
     """
     ray_settings.apply()
-    from mimlab.search.preview import preview  # torch and timm take seconds to import
+    from mimlab.search.hours import with_hours_frozen  # torch and timm take seconds to import
+    from mimlab.search.preview import preview
+    from mimlab.search.submission import plan_study
     from mimlab.spec.load import load_study
 
-    shown = preview(load_study(file, preset, overrides or []))
+    loaded = load_study(file, preset, overrides or [])
+    shown = preview(with_hours_frozen(loaded, plan_study(loaded)))
     if as_json:
         typer.echo(shown.model_dump_json(indent=1))
         return

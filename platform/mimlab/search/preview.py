@@ -5,9 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel
 
 from mimlab.search.equal import Spending, equal_words
-from mimlab.search.hours import with_hours_frozen
-from mimlab.search.submission import plan_study, storage_of, trials_at_once
-from mimlab.spec.load import LoadedStudy
+from mimlab.search.submission import PlannedStudy, storage_of, trials_at_once
 from mimlab.spec.study import TrialSpec, trial_spec
 from mimlab.storage.folders import TrialFolder
 from mimlab.storage.records import DONE, TrialRecord
@@ -48,13 +46,9 @@ class Preview(BaseModel):
     concurrent: int
 
 
-def preview(loaded: LoadedStudy) -> Preview:
-    """Expand, check and look up what is done already. Raises UserError.
-
-    A budget in hours is measured, unless the study has been submitted before.
-    """
-    planned = with_hours_frozen(loaded, plan_study(loaded))
-    study, store = loaded.study, storage_of(loaded.study)
+def preview(planned: PlannedStudy) -> Preview:
+    """Look up what is done already. Its budgets are frozen to steps. Raises UserError."""
+    study, store = planned.study, storage_of(planned.study)
     trials: list[PreviewTrial] = []
     spendings: list[Spending] = []
     for record in planned.trials:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -105,5 +106,26 @@ def test_a_trial_that_fails_is_told_and_leaves_nothing(make_lab) -> None:
     said = lab.call("run", "tiny.yaml", "--smoke", "--set", "train.optimizer.base_lr=1.0e+30")
     assert said.code == 1, said
     assert "error: masking.ratio=0.5: diverged: loss or gradient of step" in said.err
+    assert "Traceback" not in said.err
+    assert left(lab.folder) == {"runs/data"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_ctrl_c_leaves_nothing(make_lab) -> None:
+    lab = make_lab()
+    running = lab.start("run", "tiny.yaml", "--smoke")
+    statuses = ".smoke-*/trials/*/status.json"
+
+    def started() -> bool:
+        assert not running.ended_by_itself(), running.ended()
+        return any(lab.store.root.glob(statuses))
+
+    while not started():
+        time.sleep(0.05)
+    running.interrupt()
+    said = running.ended()
+    assert said.code == 1, said
+    assert "everything that was written has been removed" in said.words
     assert "Traceback" not in said.err
     assert left(lab.folder) == {"runs/data"}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mimlab.errors import UserError
 from mimlab.search.frozen import id_as_asked, with_steps
 from mimlab.search.hours import with_hours_frozen
-from mimlab.search.preview import preview
+from mimlab.search.preview import Preview, preview
 from mimlab.search.submission import create, plan_study, retrialled, storage_of, unfinished
 from mimlab.spec.load import LoadedStudy, load_study
 from mimlab.spec.study import trial_spec
@@ -31,6 +31,10 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def study(storage: Path, *changes: str) -> LoadedStudy:
     first = [f"storage={storage}", "train.warmup_epochs=0"]
     return load_study(QUICKSTART, overrides=[*first, *changes])
+
+
+def planned_preview(loaded: LoadedStudy) -> Preview:
+    return preview(with_hours_frozen(loaded, plan_study(loaded)))
 
 
 def steps_of(loaded: LoadedStudy) -> dict[float, int | None]:
@@ -127,18 +131,18 @@ def test_hours_are_measured_once_and_never_for_the_same_study_again(tmp_path: Pa
     TrialFolder(store, frozen.id).write_status(StatusRecord(state="finished"))
     # A finished study is not measured either: its trial would not be found again.
     assert with_hours_frozen(loaded, plan_study(loaded)).trials == measured.trials
-    assert [trial.steps for trial in preview(loaded).trials] == [7]
+    assert [trial.steps for trial in planned_preview(loaded).trials] == [7]
 
 
 def test_a_plan_says_which_budget_is_equal(storage: Path) -> None:
-    tokens = preview(study(storage, f"train.budget={{visible_tokens: {8 * BATCH * 100}}}"))
+    tokens = planned_preview(study(storage, f"train.budget={{visible_tokens: {8 * BATCH * 100}}}"))
     assert tokens.equal == "equal across the trials: visible tokens (about 102,400 each)"
-    images = preview(study(storage, "train.budget={images: 1280}"))
+    images = planned_preview(study(storage, "train.budget={images: 1280}"))
     assert images.equal == "equal across the trials: images (1,280 each)"
-    both = preview(study(storage, "train.budget={steps: 9}", "sweep={seeds: [0, 1]}"))
+    both = planned_preview(study(storage, "train.budget={steps: 9}", "sweep={seeds: [0, 1]}"))
     assert "images (1,152 each), visible tokens" in both.equal
     axes = "sweep={axes: {train.budget.steps: [10, 20]}}"
-    assert preview(study(storage, axes)).equal == (
+    assert planned_preview(study(storage, axes)).equal == (
         "no budget is equal: the trials see 1,280 to 2,560 images"
     )
-    assert preview(study(storage, "sweep={}")).equal == ""
+    assert planned_preview(study(storage, "sweep={}")).equal == ""
