@@ -21,8 +21,7 @@ def test_an_interrupted_study_goes_on_with_the_steps_that_were_measured(make_lab
     lab = make_lab()
     running = lab.start("run", "tiny.yaml", *HOURS)
     lab.wait_for_submission(running)
-    running.interrupt()
-    assert running.ended().code == 1
+    running.kill()
     (measured,) = steps(lab)
     # A core for 36 s.
     assert 100 < measured < 100_000
