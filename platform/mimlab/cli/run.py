@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from mimlab.cli.options import RUNS, Json, Overrides, Preset, Storage, StudyFile
+from mimlab.cli.smoke import refuse_beside, run_smoke
 from mimlab.errors import UserError
 from mimlab.search import ray_settings
 
@@ -41,6 +42,12 @@ def run(
         bool, typer.Option("--new", help="Start another submission beside an unfinished one.")
     ] = False,
     retry_failed: Retry = False,
+    smoke: Annotated[
+        bool,
+        typer.Option(
+            "--smoke", help="Only two steps of each distinct shape, end to end; keep nothing."
+        ),
+    ] = False,
 ) -> None:
     """Run a study, or go on with its unfinished submission.
 
@@ -48,12 +55,17 @@ def run(
     """
     ray_settings.apply()
     from mimlab.search import submission as submissions  # torch and Ray take seconds to import
+    from mimlab.search.hours import with_hours_frozen
     from mimlab.spec.load import load_study
 
     console = Console()
+    if smoke:
+        refuse_beside(new=new, retry_failed=retry_failed)
+        run_smoke(console, load_study(file, preset, overrides or []))
+        return
     with console.status("checking the study"):
         loaded = load_study(file, preset, overrides or [])
-        planned = submissions.plan_study(loaded)
+        planned = with_hours_frozen(loaded, submissions.plan_study(loaded), again=new)
         store = submissions.storage_of(planned.study)
         found = None if new else submissions.unfinished(store, planned)
         folder = found or submissions.create(store, planned, loaded)

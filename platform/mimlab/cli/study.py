@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mimlab.cli.options import Json, Overrides, Preset, StudyFile
+from mimlab.search import ray_settings
 
 POINTS_SHOWN = 60
 
@@ -36,12 +37,19 @@ def plan(
 ) -> None:
     """Show the trials that a study would run, after conditions and exclusions.
 
+    It says which budget they spend equally; one in hours is measured. `mimlab run STUDY --smoke`
+    tries each shape end to end.
+
     Example: mimlab plan sweeps/quickstart.yaml --set 'sweep.seeds=[0, 1]'
     """
-    from mimlab.search.preview import preview  # torch and timm take seconds to import
+    ray_settings.apply()
+    from mimlab.search.hours import with_hours_frozen  # torch and timm take seconds to import
+    from mimlab.search.preview import preview
+    from mimlab.search.submission import plan_study
     from mimlab.spec.load import load_study
 
-    shown = preview(load_study(file, preset, overrides or []))
+    loaded = load_study(file, preset, overrides or [])
+    shown = preview(with_hours_frozen(loaded, plan_study(loaded)))
     if as_json:
         typer.echo(shown.model_dump_json(indent=1))
         return
@@ -57,6 +65,8 @@ def plan(
     console.print(table)
     if len(shown.trials) > POINTS_SHOWN:
         console.print(f"… and {len(shown.trials) - POINTS_SHOWN} more (--json shows all)")
+    if shown.equal:
+        console.print(shown.equal, highlight=False, soft_wrap=True)
     console.print(
         f"{shown.images:,} images of {shown.data}; {shown.to_run} trials to run, "
         f"{shown.concurrent} at once on this machine"

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 
+from mimlab.compare.budgets import compared_at
 from mimlab.compare.cells import REALISED, axes_of
 from mimlab.compare.rows import SPEED, median_of
 from mimlab.compare.trials import TrialResult
@@ -22,7 +23,8 @@ def csv_of(trials: Sequence[TrialResult]) -> str:
     """
     metrics = sorted({key for trial in trials for key in _last_metrics(trial)})
     axes = axes_of(trials)
-    lines = [_line(trial, axes, metrics) for trial in trials]
+    equal = compared_at(trials)
+    lines = [_line(trial, axes, metrics) | {"compared_at": equal} for trial in trials]
     out = io.StringIO(newline="")
     if lines:
         writer = csv.DictWriter(out, fieldnames=list(lines[0]))
@@ -45,6 +47,8 @@ def _line(trial: TrialResult, axes: Sequence[str], metrics: Sequence[str]) -> di
         "masking": trial.masking["name"],
         "ratio_asked": _scalar(trial.masking.get("ratio")),
         "ratio_realised": trial.last(REALISED),
+        "budget": trial.budget[0] if trial.budget else None,
+        "budget_asked": trial.budget[1] if trial.budget else None,
         "step": trial.points[-1].step if trial.points else None,
         "images": trial.last("train/images"),
         "visible_tokens": trial.last("train/visible_tokens"),

@@ -59,13 +59,16 @@ def latex_of(comparison: Comparison, cells: Sequence[Cell]) -> str:
     ]
     foot = [_baseline(row, metrics, len(header)) for row in comparison.baselines]
     columns = "l" * (2 if several else 1) + "r" * (len(header) - (2 if several else 1))
-    caption = f"{comparison.question or comparison.study} Top-1 accuracy, mean and standard "
+    caption = (
+        f"{comparison.question or comparison.study} Top-1 accuracy, mean and standard deviation "
+        f"over seeds. {comparison.budget}"
+    )
     return "\n".join(
         [
             r"% \usepackage{booktabs}",
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{escaped(caption + 'deviation over seeds.')}}}",
+            rf"\caption{{{escaped(caption)}}}",
             rf"\begin{{tabular}}{{{columns}}}",
             r"\toprule",
             _line(header),

@@ -37,7 +37,7 @@ def short(metric: str) -> str:
 
 
 def _words(comparison: Comparison) -> list[RenderableType]:
-    words: list[RenderableType] = []
+    words: list[RenderableType] = [Text(comparison.budget)]
     if comparison.pixels_win:
         names = " and ".join(short(key) for key in comparison.pixels_win)
         words.append(Text(f"Raw pixels beat every encoder by {names}.", style="yellow"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from mimlab.compare.budgets import budget_words
 from mimlab.compare.trials import TrialResult, read_trials
 from mimlab.storage.folders import SubmissionFolder
 from mimlab.storage.records import JournalPoint, ProbeRecord, Record, TrialRecord
@@ -43,6 +44,8 @@ class Comparison(Record):
     baselines: list[Row]
     best_trial: str | None
     """The finished trial with the highest score of the first metric."""
+    budget: str
+    """At which budget the trials are compared, in words."""
 
     @property
     def pixels_win(self) -> list[str]:
@@ -80,6 +83,7 @@ def compare_trials(submission: SubmissionFolder, trials: Sequence[TrialResult]) 
         rows=rows,
         baselines=_baselines(submission),
         best_trial=_best(trials, metrics),
+        budget=budget_words(trials),
     )
 
 

@@ -61,6 +61,13 @@ class TrialResult:
     def masking(self) -> dict[str, Any]:
         return self.record.resolved["masking"]
 
+    @property
+    def budget(self) -> tuple[str, float] | None:
+        """The budget that the study gave it: which kind, and how much of it."""
+        train = self.record.resolved.get("train", {})
+        asked = self.record.budget_asked or train.get("budget", {})
+        return next(((kind, value) for kind, value in asked.items() if value is not None), None)
+
     @cached_property
     def progress(self) -> Progress:
         """Images, visible tokens and training time at every logged step."""

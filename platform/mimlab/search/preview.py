@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from mimlab.search.submission import plan_study, storage_of, trials_at_once
-from mimlab.spec.load import LoadedStudy
-from mimlab.spec.study import trial_spec
+from mimlab.search.equal import Spending, equal_words
+from mimlab.search.submission import PlannedStudy, storage_of, trials_at_once
+from mimlab.spec.study import TrialSpec, trial_spec
 from mimlab.storage.folders import TrialFolder
-from mimlab.storage.records import DONE
+from mimlab.storage.records import DONE, TrialRecord
 from mimlab.train.build import build_masking
 from mimlab.train.schedule import total_steps
+from mimlab.train.visible_tokens import visible_tokens_per_image
 from mimlab_objectives.backbones.vit import grid_of
 
 
@@ -25,6 +26,8 @@ class PreviewTrial(BaseModel):
     images: int
     """That it trains on."""
     steps: int
+    visible_tokens: float
+    """That it is going to spend."""
     state: str
     """`pending`, or what an identical trial in the storage has come to."""
 
@@ -37,18 +40,22 @@ class Preview(BaseModel):
     images: int
     """That the trial with most of them trains on."""
     trials: list[PreviewTrial]
+    equal: str
+    """Which budget all trials spend equally, in words; empty for a single trial."""
     to_run: int
     concurrent: int
 
 
-def preview(loaded: LoadedStudy) -> Preview:
-    """Expand, check and look up what is done already. Raises UserError."""
-    planned = plan_study(loaded)
-    study, store = loaded.study, storage_of(loaded.study)
-    trials = []
+def preview(planned: PlannedStudy) -> Preview:
+    """Look up what is done already. Its budgets are frozen to steps. Raises UserError."""
+    study, store = planned.study, storage_of(planned.study)
+    trials: list[PreviewTrial] = []
+    spendings: list[Spending] = []
     for record in planned.trials:
         spec = trial_spec(record.resolved)
         num_images = planned.images[record.id]
+        spending = _spending(record, spec, num_images)
+        spendings.append(spending)
         grid = grid_of(spec.backbone, spec.data.image_size)
         trials.append(
             PreviewTrial(
@@ -58,7 +65,8 @@ def preview(loaded: LoadedStudy) -> Preview:
                 hidden_patches=build_masking(spec, grid).num_hidden,
                 patches=grid[0] * grid[1],
                 images=num_images,
-                steps=total_steps(spec.train.budget, num_images, spec.train.batch_size),
+                steps=spending.steps,
+                visible_tokens=spending.visible_tokens,
                 state=TrialFolder(store, record.id).status().state,
             )
         )
@@ -67,6 +75,14 @@ def preview(loaded: LoadedStudy) -> Preview:
         data=str(planned.data.root),
         images=max(planned.images.values()),
         trials=trials,
+        equal=equal_words(spendings),
         to_run=sum(trial.state not in DONE for trial in trials),
         concurrent=trials_at_once(planned),
     )
+
+
+def _spending(record: TrialRecord, spec: TrialSpec, num_images: int) -> Spending:
+    steps = total_steps(spec.train.budget, num_images, spec.train.batch_size)
+    images = steps * spec.train.batch_size
+    (asked,) = (record.budget_asked or spec.train.budget.asked).items()
+    return Spending(steps, images, images * visible_tokens_per_image(spec), asked)

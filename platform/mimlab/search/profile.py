@@ -22,7 +22,14 @@ from mimlab.data.segments import Place
 from mimlab.probe.due import AnyProbe
 from mimlab.probe.task import ProbeOrder, probe_export
 from mimlab.search.cluster import local_cluster
-from mimlab.search.submission import PlannedStudy, create, plan_study, storage_of
+from mimlab.search.frozen import with_steps
+from mimlab.search.submission import (
+    PlannedStudy,
+    create,
+    plan_study,
+    retrialled,
+    storage_of,
+)
 from mimlab.spec.load import LoadedStudy, load_study
 from mimlab.spec.study import TrialSpec, trial_spec
 from mimlab.storage import lease
@@ -78,6 +85,8 @@ def profile(loaded: LoadedStudy, *, steps: int) -> list[ShapeProfile]:
     with tempfile.TemporaryDirectory(prefix="mimlab-profile-") as folder:
         short = _shortened(loaded, Path(folder), steps)
         planned = plan_study(short)
+        # An axis over the budget stands above what the file says of it.
+        planned = retrialled(planned, [with_steps(record, steps) for record in planned.trials])
         submission = create(storage_of(short.study), planned, short)
         held = lease.acquire(submission)
         with local_cluster(Path(folder)):

@@ -8,7 +8,7 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from mimlab.data.builtin import resolve_images
@@ -18,10 +18,11 @@ from mimlab.errors import UserError
 from mimlab.search.cluster import local_capacity
 from mimlab.search.environment import describe_environment
 from mimlab.search.fingerprint import code_zip, fingerprint
+from mimlab.search.frozen import only_warms_up, with_tokens_frozen
 from mimlab.search.initial import initial_weights
 from mimlab.search.placement import concurrent_trials
 from mimlab.spec.checks import legal_trials
-from mimlab.spec.errors import Problem
+from mimlab.spec.errors import Problem, refuse
 from mimlab.spec.expand import Trial, refuse_points
 from mimlab.spec.identity import identity
 from mimlab.spec.load import LoadedStudy
@@ -42,7 +43,8 @@ class PlannedStudy:
     data: DataSet
     trials: list[TrialRecord]
     images: dict[str, int]
-    """Images that each trial trains on, by its id."""
+    """Images that each trial trains on, by its id. Hours may not have become steps yet:
+    `mimlab.search.hours`."""
     weights: tuple[bytes, ...] = ()
     """safetensors files that the trials' encoders start from."""
 
@@ -76,11 +78,22 @@ def plan_study(loaded: LoadedStudy) -> PlannedStudy:
     found = [(trial.settings, p) for trial in trials for p in _subset_problems(trial.spec, count)]
     refuse_points(found, len(trials), loaded.source, remedy=False)
     initial = initial_weights(loaded, trials, storage_of(study))
-    records = [_record(study, trial, initial.resolved(trial.spec), data) for trial in trials]
+    records = [
+        with_tokens_frozen(_record(study, trial, initial.resolved(trial.spec), data))
+        for trial in trials
+    ]
     weights = tuple(found.data for found in initial.found.values())
     planned = _planned(study, data, records, count, weights)
     trials_at_once(planned)
+    refuse_warmups(loaded, planned)
     return planned
+
+
+def refuse_warmups(loaded: LoadedStudy, planned: PlannedStudy) -> None:
+    """Raises UserError where a budget that became steps ends before its warm-up."""
+    at = ("train", "warmup_epochs")
+    words = (only_warms_up(record, planned.images[record.id]) for record in planned.trials)
+    refuse((Problem(at, found) for found in words if found), loaded.where)
 
 
 Count = Callable[[DataConfig], int]
@@ -123,6 +136,14 @@ def _planned(
 ) -> PlannedStudy:
     images = {trial.id: count(trial_spec(trial.resolved).data) for trial in trials}
     return PlannedStudy(study, data, trials, images, weights)
+
+
+def retrialled(planned: PlannedStudy, trials: Sequence[TrialRecord]) -> PlannedStudy:
+    """The same study with other records of its trials, in their order; none reads other images."""
+    images = {
+        new.id: planned.images[old.id] for old, new in zip(planned.trials, trials, strict=True)
+    }
+    return replace(planned, trials=list(trials), images=images)
 
 
 def trials_at_once(planned: PlannedStudy) -> int:

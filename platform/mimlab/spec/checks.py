@@ -12,7 +12,7 @@ from mimlab.spec.errors import Problem, refuse
 from mimlab.spec.expand import Trial, expand, refuse_points
 from mimlab.spec.identity import identity
 from mimlab.spec.load import LoadedStudy
-from mimlab.spec.study import REGISTRIES, Study, TrialSpec
+from mimlab.spec.study import REGISTRIES, Resources, Study, TrialSpec
 from mimlab_objectives.backbones.vit import VitBackbone, grid_of
 from mimlab_objectives.masking.plan import Grid, Masking, maskings
 from mimlab_objectives.objectives.base import Objective, objectives
@@ -65,6 +65,7 @@ def _problems(spec: TrialSpec, study: Study, parts: Check) -> Iterator[Problem]:
         yield from parts(spec)
         yield from _masking_problems(spec, grid)
     yield from _batch_problems(spec, study.resources.workers)
+    yield from _budget_problems(spec, study.resources)
     yield from _stopping_problems(spec, study)
 
 
@@ -135,6 +136,20 @@ def _batch_problems(spec: TrialSpec, workers: int) -> Iterator[Problem]:
         f"{batch} images do not divide into {parts} equal micro-batches (accumulate "
         f"{spec.train.accumulate} × workers {workers}); {legal} would",
     )
+
+
+def _budget_problems(spec: TrialSpec, resources: Resources) -> Iterator[Problem]:
+    """Hours of a device that the trial does not have cannot be counted."""
+    budget, at = spec.train.budget, ("train", "budget")
+    if budget.gpu_hours is not None and not resources.gpus_per_worker:
+        message = "resources.gpus_per_worker is 0, so no GPU time is spent; give cpu_hours instead"
+        yield Problem((*at, "gpu_hours"), message)
+    if budget.cpu_hours is not None and resources.gpus_per_worker:
+        message = (
+            f"a worker trains on {resources.gpus_per_worker:g} GPUs, whose time counts; give "
+            "gpu_hours instead"
+        )
+        yield Problem((*at, "cpu_hours"), message)
 
 
 def _stopping_problems(spec: TrialSpec, study: Study) -> Iterator[Problem]:

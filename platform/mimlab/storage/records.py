@@ -89,6 +89,8 @@ class TrialRecord(Record):
     """The values of the study's axes at this trial, by dotted path; scalars only."""
     resolved: dict
     """The whole resolved configuration (`mimlab.spec.study.TrialSpec`, JSON form)."""
+    budget_asked: dict[str, float] | None = None
+    """The study's budget, e.g. `visible_tokens` and how many, where steps took its place."""
     identity: dict[str, str]
     """The keys that make the trial's identity, flat and dotted, as text: MLflow's params."""
     parent: str | None = None

@@ -56,6 +56,12 @@ def artifact_root(uri: str) -> str | None:
     return str(_database(uri).parent / "mlartifacts") if uri.startswith(_SQLITE) else None
 
 
+def local_files(uri: str) -> list[Path]:
+    """The database and the artifacts of an SQLite address; none of a server."""
+    artifacts = artifact_root(uri)
+    return [] if artifacts is None else [_database(uri), Path(artifacts)]
+
+
 def _beside(storage: str | Path) -> str:
     if _is_remote(storage):
         raise UserError(

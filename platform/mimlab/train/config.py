@@ -12,7 +12,10 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class Budget(OneOf):
-    """When a trial ends: exactly one of epochs, images and steps."""
+    """When a trial ends: exactly one of these.
+
+    Tokens and hours become steps once, when the study is submitted (`mimlab.search.frozen`).
+    """
 
     epochs: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Passes over the training split."""
@@ -20,6 +23,22 @@ class Budget(OneOf):
     """Images read, each view counted."""
     steps: int | None = Field(default=None, ge=1)
     """Optimizer steps."""
+    visible_tokens: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Patches that are not hidden, over all images and masks; becomes steps at submission."""
+    gpu_hours: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Hours of training × GPUs of a trial; becomes steps at submission, by a measured step."""
+    cpu_hours: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """The same in hours × CPU cores, for trials that have no GPU."""
+
+    @property
+    def asked(self) -> dict[str, float]:
+        """The key that is given, and its value."""
+        return {name: float(value) for name, value in self if value is not None}
+
+    @property
+    def in_hours(self) -> bool:
+        """Whether steps must be measured to know how many it buys."""
+        return self.gpu_hours is not None or self.cpu_hours is not None
 
 
 class OptimizerConfig(Section):

@@ -15,13 +15,22 @@ def steps_of_epochs(epochs: float | int, num_images: int, batch_size: int) -> in
 
 
 def total_steps(budget: Budget, num_images: int, batch_size: int) -> int:
-    """Steps of a budget in epochs, images or steps."""
+    """Steps of a budget in epochs, images or steps, rounded up to whole ones.
+
+    Raises ValueError for tokens and hours: a trial that runs has steps in their place.
+    """
     if budget.steps is not None:
         return budget.steps
     if budget.images is not None:
         return max(1, math.ceil(budget.images / batch_size))
-    assert budget.epochs is not None
+    if budget.epochs is None:
+        raise ValueError(f"a budget of {budget.asked} has not been frozen to steps")
     return steps_of_epochs(budget.epochs, num_images, batch_size)
+
+
+def steps_of_amount(amount: float, per_step: float) -> int:
+    """The fewest steps that spend an amount, at least one: never more than a step beyond it."""
+    return max(1, math.ceil(amount / per_step - 1e-9))
 
 
 @dataclass(frozen=True)

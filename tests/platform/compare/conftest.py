@@ -49,6 +49,7 @@ class StudyFolders:
         state: TrialState = "finished",
         axes: dict[str, Any] | None = None,
         resolved: dict[str, Any] | None = None,
+        budget_asked: dict[str, float] | None = None,
     ) -> TrialFolder:
         """A trial without curves and scores. `axes` are its further values by dotted path."""
         axes = axes or {}
@@ -63,6 +64,7 @@ class StudyFolders:
             point=point,
             resolved={"masking": masking, "probes": [{"name": "knn"}, {"name": "linear"}]}
             | (resolved or {}),
+            budget_asked=budget_asked,
             identity={},
         )
         self._records.append(record)

@@ -35,6 +35,15 @@ def test_a_line_is_a_trial_and_its_numbers_are_those_of_the_records(study) -> No
     assert (first["devices"], first["device_kind"]) == ("6.0", "CPU")
 
 
+def test_a_line_says_its_budget_and_at_which_the_study_compares(study) -> None:
+    for ratio, points in ((0.5, 5), (0.75, 10)):
+        trial = study.trial(ratio=ratio, budget_asked={"visible_tokens": 25_600.0})
+        study.journal(trial, [1.0] * points)
+    for line in lines(study):
+        assert (line["budget"], float(line["budget_asked"])) == ("visible_tokens", 25_600)
+        assert line["compared_at"] == "equal visible tokens"
+
+
 def test_an_axis_has_its_own_column_and_is_empty_where_a_trial_has_it_not(study) -> None:
     study.trial("random", 0.5)
     study.trial("block", 0.5, axes={"masking.aspect": 0.3})

@@ -79,6 +79,13 @@ def test_every_line_has_as_many_cells_as_the_table_has_columns(study) -> None:
     assert r"base\_lr=0.1" in "\n".join(lines)
 
 
+def test_the_caption_says_at_which_budget(study) -> None:
+    for ratio in (0.5, 0.75):
+        study.journal(study.trial(ratio=ratio), [1.0] * 10)
+    (caption,) = (line for line in table(study) if line.startswith(r"\caption"))
+    assert "Finished trials are compared at equal images (6,400 each)" in caption
+
+
 def test_fewer_scores_than_seeds_are_said(study) -> None:
     study.probe(study.trial(seed=0), 10, KNN, 0.5)
     study.trial(seed=1, state="failed")

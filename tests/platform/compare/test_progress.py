@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mimlab.compare.budgets import budget_words, time_unit
+from mimlab.compare.budgets import budget_words, compared_at, time_unit
 from mimlab.compare.trials import read_trials
 
 HOUR_MS = 3_600_000
@@ -69,6 +69,38 @@ def test_equal_tokens_are_said_where_images_differ(study) -> None:
     words = budget_words(read_trials(study.submission()))
     assert "equal visible tokens (25,600 each) and CPU minutes" in words
     assert "What differs: images (3,200 to 6,400)." in words
+
+
+def test_equal_hours_are_those_that_were_frozen_and_what_was_spent_is_said(study) -> None:
+    for ratio, points, rate in ((0.5, 9, 640.0), (0.75, 10, 600.0)):
+        trial = study.trial(ratio=ratio, budget_asked={"cpu_hours": 0.015})
+        study.journal(trial, [1.0] * points, images_per_s=rate)
+    trials = read_trials(study.submission())
+    words = budget_words(trials)
+    assert words.startswith(
+        "Finished trials are compared at equal CPU-hours (0.015 asked of each, frozen to steps). "
+    )
+    assert "What differs: images (5,760 to 6,400)" in words and "CPU minutes (0.9 to 1.07)" in words
+    assert compared_at(trials) == "equal CPU-hours"
+
+
+def test_other_hours_are_not_equal(study) -> None:
+    for ratio, points, hours in ((0.5, 5, 0.01), (0.75, 10, 0.02)):
+        trial = study.trial(ratio=ratio, budget_asked={"gpu_hours": hours})
+        study.journal(trial, [1.0] * (points + 1))
+    trials = read_trials(study.submission())
+    assert "compared at no equal budget. What differs: images" in budget_words(trials)
+    assert compared_at(trials) == "no equal budget"
+
+
+def test_tokens_that_were_asked_are_equal_to_the_step(study) -> None:
+    for ratio, points in ((0.5, 5), (0.75, 11)):
+        trial = study.trial(ratio=ratio, budget_asked={"visible_tokens": 25_000.0})
+        study.journal(trial, [1.0] * points)
+    trials = read_trials(study.submission())
+    words = budget_words(trials)
+    assert "equal visible tokens (25,600 to 28,160: the same but for whole steps)." in words
+    assert compared_at(trials) == "equal visible tokens"
 
 
 def test_before_two_have_finished_nothing_is_compared(study) -> None:

@@ -118,7 +118,11 @@ def test_any_renamed_key_is_refused_with_its_line(studies, path: tuple, name: st
         (("train", "batch_size"), True, "train.batch_size: should be a whole number; found true"),
         (("train", "batch_size"), 0, "should be greater than or equal to 1; found 0"),
         (("train", "budget"), {"epochs": 1.5, "steps": 3}, "found epochs and steps"),
-        (("train", "budget"), {}, "give exactly one of epochs, images, steps; found none of them"),
+        (
+            ("train", "budget"),
+            {},
+            "images, steps, visible_tokens, gpu_hours, cpu_hours; found none of them",
+        ),
         (("train", "budget"), 10, "train.budget: should be a mapping; found 10"),
         (("train", "precision"), "bf61", 'found "bf61"'),
         (("train", "optimizer"), {"betas": [0.9]}, "train.optimizer.betas.1: is missing"),

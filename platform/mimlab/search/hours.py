@@ -1,0 +1,104 @@
+"""A budget in GPU- or CPU-hours: steps, by the time that a step of each shape is measured to take.
+
+It is measured once, by one trial alone on this machine, and frozen: what resumes or repeats the
+study takes the steps of its submission, however fast they run by then. Starting, probing and
+reading ahead are not counted, as they are not in the training time of `mimlab compare`.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+from mimlab.errors import UserError
+from mimlab.search import ray_settings
+from mimlab.search.frozen import id_as_asked, with_steps
+from mimlab.search.profile import ShapeProfile, profile, shapes
+from mimlab.search.submission import PlannedStudy, refuse_warmups, retrialled, storage_of
+from mimlab.spec.load import LoadedStudy, load_study
+from mimlab.spec.resolve import study_hash
+from mimlab.spec.study import Resources, trial_spec
+from mimlab.storage.folders import submissions
+from mimlab.train.schedule import steps_of_amount
+
+MEASURED_STEPS = 40
+"""Steps of each shape that are measured; the first half warms up."""
+
+
+def with_hours_frozen(
+    loaded: LoadedStudy, planned: PlannedStudy, *, again: bool = False
+) -> PlannedStudy:
+    """The study with steps in the place of hours; itself where no trial has such a budget.
+
+    The steps are those of the latest submission of the same study in its storage. Where there is
+    none, or `again`, each shape is measured here, which takes a minute or so. Raises UserError.
+    """
+    if not any(trial_spec(r.resolved).train.budget.in_hours for r in planned.trials):
+        return planned
+    steps = None if again else _submitted(planned)
+    frozen = _with_steps(planned, steps or _measured(loaded, planned))
+    refuse_warmups(loaded, frozen)
+    return frozen
+
+
+def _with_steps(planned: PlannedStudy, steps: dict[str, int]) -> PlannedStudy:
+    return retrialled(
+        planned, [with_steps(r, steps[r.id]) if r.id in steps else r for r in planned.trials]
+    )
+
+
+def _submitted(planned: PlannedStudy) -> dict[str, int] | None:
+    """Steps by the trials' ids as asked, of the latest submission that has all of them."""
+    store, wanted = storage_of(planned.study), study_hash(planned.study)
+    for folder in reversed(submissions(store)):
+        if folder.record().study_hash != wanted:
+            continue
+        known = {id_as_asked(r): r for r in folder.trial_records() if r.budget_asked}
+        hours = [r.id for r in planned.trials if trial_spec(r.resolved).train.budget.in_hours]
+        if known.keys() >= set(hours):
+            return {i: trial_spec(known[i].resolved).train.budget.steps or 0 for i in hours}
+    return None
+
+
+def _measured(loaded: LoadedStudy, planned: PlannedStudy) -> dict[str, int]:
+    """Steps by the trials' ids."""
+    steps: dict[str, int] = {}
+    for group, shape in zip(shapes(planned), _profiled(loaded), strict=True):
+        for record in group:
+            budget = trial_spec(record.resolved).train.budget
+            if budget.in_hours:
+                (hours,) = budget.asked.values()
+                spent = shape.step_s * devices(planned.study.resources) / 3600
+                steps[record.id] = steps_of_amount(hours, spent)
+    return steps
+
+
+def devices(resources: Resources) -> float:
+    """GPUs that a trial trains on, or CPU cores where it has none."""
+    return resources.workers * (resources.gpus_per_worker or resources.cpus_per_worker)
+
+
+def _profiled(loaded: LoadedStudy) -> list[ShapeProfile]:
+    """In a process of its own: its Ray and its memory on the device end with it.
+
+    Raises UserError, whatever the reason why no step could be measured.
+    """
+    overrides = [*loaded.overrides, "sweep.stopping=null", "probes=[]"]
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+        asked = executor.submit(_profile, str(loaded.path), loaded.preset, overrides)
+        try:
+            return [ShapeProfile.model_validate_json(text) for text in asked.result()]
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(
+                f"{loaded.where(('train', 'budget'))}: train.budget: no step could be measured to "
+                f"turn hours into steps ({error}); `mimlab run --smoke` shows why, and a budget "
+                "in epochs, images, steps or visible_tokens needs no measuring"
+            ) from error
+
+
+def _profile(path: str, preset: str | None, overrides: list[str]) -> list[str]:
+    ray_settings.apply()
+    loaded = load_study(path, preset, overrides)
+    return [shape.model_dump_json() for shape in profile(loaded, steps=MEASURED_STEPS)]

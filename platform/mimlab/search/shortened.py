@@ -1,0 +1,59 @@
+"""The study that a smoke run runs: the first trial of each distinct shape, two steps of it."""
+
+from __future__ import annotations
+
+from mimlab.probe.config import LinearProbe
+from mimlab.probe.due import AnyProbe
+from mimlab.search.frozen import respecified, with_budget
+from mimlab.search.profile import shapes
+from mimlab.search.submission import PlannedStudy, retrialled
+from mimlab.spec.study import Study, trial_spec
+from mimlab.storage.records import TrialRecord
+from mimlab.train.config import Budget
+
+STEPS = 2
+MAX_FIT = 1000
+"""Images that a probe is fitted on, or its neighbours where they are more."""
+LINEAR_EPOCHS = 5
+"""Passes of a linear probe. Its images, and all that are scored, are read in any case."""
+EXPERIMENT = "{} smoke"
+"""Name of the MLflow experiment: the study's own keeps its note."""
+
+
+def shortened(planned: PlannedStudy, *, storage: str, tracking: str) -> PlannedStudy:
+    """A trial for each of `shapes(planned)`, in their order, that writes to other places."""
+    records = [group[0] for group in shapes(planned)]
+    images = {record.id: planned.images[record.id] for record in records}
+    chosen = PlannedStudy(
+        _study(planned, storage, tracking), planned.data, records, images, planned.weights
+    )
+    return retrialled(chosen, [_short(record) for record in records])
+
+
+def _study(planned: PlannedStudy, storage: str, tracking: str) -> Study:
+    study = planned.study
+    update = {
+        "study": EXPERIMENT.format(study.study),
+        "data": study.data.model_copy(update={"images": str(planned.data.root)}),
+        "probes": tuple(_bounded(probe) for probe in study.probes),
+        "sweep": study.sweep.model_copy(update={"stopping": None}),
+        "tracking": study.tracking.model_copy(update={"uri": tracking}),
+        "storage": storage,
+    }
+    return study.model_copy(update=update)
+
+
+def _short(record: TrialRecord) -> TrialRecord:
+    """Two steps, each with its point of the curve; nothing before they are all done."""
+    spec = with_budget(trial_spec(record.resolved), Budget(steps=STEPS))
+    train = spec.train.model_copy(update={"warmup_epochs": 0.0, "log_every": 1})
+    probes = tuple(_bounded(probe) for probe in spec.probes)
+    return respecified(record, spec.model_copy(update={"train": train, "probes": probes}))
+
+
+def _bounded(probe: AnyProbe) -> AnyProbe:
+    if isinstance(probe, LinearProbe):
+        least, update = MAX_FIT, {"epochs": min(probe.epochs, LINEAR_EPOCHS)}
+    else:
+        least, update = max(MAX_FIT, probe.k), {}
+    return probe.model_copy(update=update | {"max_fit": min(probe.max_fit or least, least)})
