@@ -157,7 +157,7 @@ def _follow(console: Console, driver: Driver, run_trials: Callable[[], None]) ->
         # The trials must not outlive the cluster, which ends with this.
         thread.join()
         interrupts.restore()
-    return interrupts.count > 0
+    return interrupts.count > 0 or bool(driver.limit_reached)
 
 
 def _run_quietly(driver: Driver, run_trials: Callable[[], None]) -> None:
@@ -169,6 +169,8 @@ def _run_quietly(driver: Driver, run_trials: Callable[[], None]) -> None:
 
 def _note(driver: Driver):
     def note() -> str:
+        if driver.limit_reached:
+            return f"{driver.limit_reached}: saving checkpoints"
         drain = driver.drain
         return f"MLflow is behind: {drain.last_error}" if drain and drain.last_error else ""
 
@@ -214,7 +216,10 @@ def _close(console: Console, driver: Driver, *, stopped: bool) -> None:
     for problem in problems:
         console.print(problem, style="red", highlight=False, soft_wrap=True)
     record = driver.submission.record()
-    if stopped or driver.error is not None:
+    if driver.limit_reached:
+        console.print(f"stopped: {driver.limit_reached}", highlight=False, soft_wrap=True)
+        console.print(driver.hours.remedy(), highlight=False, soft_wrap=True)
+    elif stopped or driver.error is not None:
         again = ["mimlab", "resume", driver.submission.id, *_storage_option(driver)]
         word = "stopped; go" if stopped else "go"
         console.print(f"{word} on with:  {shlex.join(again)}", highlight=False, soft_wrap=True)

@@ -194,10 +194,7 @@ def create(store: Store, planned: PlannedStudy, file: LoadedStudy) -> Submission
     folder = SubmissionFolder(store, _new_id(store, study.study))
     store.write(folder.file("study.yaml"), file.text.encode())
     store.write(folder.file("code.zip"), code)
-    store.write(
-        folder.file("resolved.json"),
-        json.dumps(study.model_dump(mode="json"), indent=1).encode(),
-    )
+    write_resolved(folder, study)
     for weights in planned.weights:
         keep_weights(store, weights)
     store.write_record(folder.file("trials.json"), TrialsRecord(trials=planned.trials))
@@ -220,6 +217,12 @@ def create(store: Store, planned: PlannedStudy, file: LoadedStudy) -> Submission
     )
     store.write_record(folder.file("submission.json"), record)
     return folder
+
+
+def write_resolved(folder: SubmissionFolder, study: Study) -> None:
+    """The study as it runs: a submission may go on with other resources than it began with."""
+    content = json.dumps(study.model_dump(mode="json"), indent=1).encode()
+    folder.store.write(folder.file("resolved.json"), content)
 
 
 def _ids(planned: PlannedStudy) -> list[str]:
