@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from mimlab.search.submission import plan_study, storage_of, trials_at_once
-from mimlab.spec.load import LoadedStudy
+from mimlab.search.bill import Bill
+from mimlab.search.submission import PlannedStudy, storage_of, trials_at_once
 from mimlab.spec.study import trial_spec
 from mimlab.storage.folders import TrialFolder
 from mimlab.storage.records import DONE
@@ -39,12 +39,15 @@ class Preview(BaseModel):
     trials: list[PreviewTrial]
     to_run: int
     concurrent: int
+    bill: Bill | None = None
+    """None where nothing was measured."""
+    warnings: list[str] = []
+    """What will not fit, and what would."""
 
 
-def preview(loaded: LoadedStudy) -> Preview:
-    """Expand, check and look up what is done already. Raises UserError."""
-    planned = plan_study(loaded)
-    study, store = loaded.study, storage_of(loaded.study)
+def preview(planned: PlannedStudy) -> Preview:
+    """Look up what is done already. Raises UserError."""
+    study, store = planned.study, storage_of(planned.study)
     trials = []
     for record in planned.trials:
         spec = trial_spec(record.resolved)
