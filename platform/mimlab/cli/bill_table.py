@@ -14,10 +14,10 @@ from mimlab.search.costs import Range
 def bill_table(bill: Bill, warnings: list[str]) -> RenderableType:
     """A column for each shape and one for the total; then what is not billed, and warnings."""
     notes = [
-        f"{count} trials {words}"
+        f"not billed: {_trials(count)} {words}"
         for count, words in (
-            (bill.finished, "are finished already: they are reused and not billed"),
-            (bill.failed, "have failed: only --retry-failed starts them, and they are not billed"),
+            (bill.finished, "finished already, to be reused"),
+            (bill.failed, "failed, which only --retry-failed starts again"),
         )
         if count
     ]
@@ -29,7 +29,7 @@ def bill_table(bill: Bill, warnings: list[str]) -> RenderableType:
 
 def _table(bill: Bill) -> Table:
     shapes = bill.shapes
-    table = Table(title=f"the bill, {bill.at_once} trials at once", title_justify="left")
+    table = Table(title=f"the bill, {_trials(bill.at_once)} at once", title_justify="left")
     table.add_column("")
     for shape in shapes:
         table.add_column(shape.label.replace(", ", "\n"), justify="right")
@@ -51,6 +51,10 @@ def _table(bill: Bill) -> Table:
     free = f"{gib(bill.storage_bytes)} of {gib(bill.free_bytes)} free"
     row("storage", [gib(s.storage_bytes) for s in shapes], free)
     return table
+
+
+def _trials(count: int) -> str:
+    return f"{count:,} trial" if count == 1 else f"{count:,} trials"
 
 
 def _memory(shape: ShapeBill) -> str:

@@ -18,7 +18,7 @@ from mimlab.errors import UserError
 from mimlab.search import ray_settings
 
 if TYPE_CHECKING:
-    from mimlab.search.driver import Driver
+    from mimlab.search.driver import Driver, Options
     from mimlab.search.submission import PlannedStudy
     from mimlab.storage.folders import SubmissionFolder
 
@@ -48,6 +48,7 @@ def run(
     """
     ray_settings.apply()
     from mimlab.search import submission as submissions  # torch and Ray take seconds to import
+    from mimlab.search.driver import Options
     from mimlab.spec.load import load_study
 
     console = Console()
@@ -59,7 +60,8 @@ def run(
         folder = found or submissions.create(store, planned, loaded)
     if found is not None:
         console.print(f"going on with submission {found.id} (--new starts another)")
-    _drive(console, folder, planned, retry_failed=retry_failed)
+    options = Options(retry_failed=retry_failed, study_options=loaded.options)
+    _drive(console, folder, planned, options)
 
 
 def resume(
@@ -72,12 +74,13 @@ def resume(
     Example: mimlab resume quickstart-20260115-101500
     """
     ray_settings.apply()
-    from mimlab.search.submission import reopen  # torch and Ray take seconds to import
+    from mimlab.search.driver import Options  # torch and Ray take seconds to import
+    from mimlab.search.submission import reopen
     from mimlab.storage.folders import find_submission
     from mimlab.storage.store import Store
 
     folder = find_submission(Store(storage), submission)
-    _drive(Console(), folder, reopen(folder), retry_failed=retry_failed)
+    _drive(Console(), folder, reopen(folder), Options(retry_failed=retry_failed))
 
 
 def compare(
@@ -123,15 +126,11 @@ def compare(
 
 
 def _drive(
-    console: Console,
-    folder: SubmissionFolder,
-    planned: PlannedStudy,
-    *,
-    retry_failed: bool,
+    console: Console, folder: SubmissionFolder, planned: PlannedStudy, options: Options
 ) -> None:
-    from mimlab.search.driver import Driver, Options
+    from mimlab.search.driver import Driver
 
-    driver = Driver(folder, planned, Options(retry_failed=retry_failed))
+    driver = Driver(folder, planned, options)
     with driver.opened() as run_trials:
         stopped = _follow(console, driver, run_trials)
     _close(console, driver, stopped=stopped)

@@ -24,7 +24,7 @@ from mimlab.search.fingerprint import code_zip, fingerprint
 from mimlab.search.hour_limit import HourLimit
 from mimlab.search.placement import PROBE_CPUS, TRIAL_CPUS, concurrent_trials
 from mimlab.search.stopping import scheduler_of
-from mimlab.search.submission import PlannedStudy, write_resolved
+from mimlab.search.submission import PlannedStudy, go_on_with
 from mimlab.search.trial import Told, due_of, run_trial
 from mimlab.spec.study import trial_spec
 from mimlab.storage import control, lease
@@ -54,6 +54,8 @@ class Options:
 
     retry_failed: bool = False
     """Start failed and diverged trials again, from their last checkpoint."""
+    study_options: list[str] | None = None
+    """How the study's file is changed on the command line; None: as when it was submitted."""
 
 
 class Driver:
@@ -107,7 +109,7 @@ class Driver:
             trials = self.open_trials()
             if trials:
                 self.hours.refuse_spent()
-            write_resolved(self.submission, self.planned.study)
+            go_on_with(self.submission, self.planned.study, self._options.study_options)
             # Before MLflow is told anything: another driver may be showing these trials.
             for trial in trials:
                 lease.claim(trial, self.submission)

@@ -15,7 +15,7 @@ from mimlab.storage.folders import SubmissionFolder, TrialFolder
 from mimlab.storage.journal import read_points
 from mimlab.storage.records import OwnerRecord
 
-POLL_S = 2.0
+POLL_S = 1.0
 """Between two looks at what is spent; a trial's journal grows every few seconds."""
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from mimlab.errors import UserError
 from mimlab.search.hour_limit import HourLimit, devices_of
-from mimlab.search.submission import plan_study, reopen, unfinished, write_resolved
+from mimlab.search.submission import go_on_with, plan_study, reopen, unfinished
 from mimlab.spec.load import load_study
 from mimlab.spec.study import Resources
 from mimlab.storage import lease
@@ -137,8 +137,11 @@ def test_a_raised_limit_goes_on_with_the_same_submission(made) -> None:
     found = unfinished(made.trial.store, planned)
     assert found is not None and found.id == made.submission.id
     assert [trial.id for trial in planned.trials] == [made.trial.id]
-    write_resolved(found, planned.study)
+    go_on_with(found, planned.study, ["--set", raised])
     assert resources(made).max_cpu_hours == 7
+    assert found.record().options == ["--set", raised]
+    go_on_with(found, planned.study, None)
+    assert found.record().options == ["--set", raised]
 
 
 def test_gpus_are_counted_where_a_trial_has_some() -> None:

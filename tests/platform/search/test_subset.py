@@ -9,6 +9,7 @@ import pytest
 
 from mimlab.errors import UserError
 from mimlab.search.preview import preview
+from mimlab.search.submission import plan_study
 from mimlab.search.trial import due_of
 from mimlab.spec.load import load_study
 from mimlab.spec.study import trial_spec
@@ -21,7 +22,7 @@ def test_an_axis_over_subsets_gives_trials_of_their_own_length(
 ) -> None:
     axis = "sweep.axes={data.subset: [0.5, 200, null, ['3', '1']]}"
     created = create_tiny(tmp_path, axis, EPOCH)
-    shown = preview(load_study(tmp_path / "tiny.yaml", None, [axis, EPOCH]))
+    shown = preview(plan_study(load_study(tmp_path / "tiny.yaml", None, [axis, EPOCH])))
     images = [trial.images for trial in shown.trials]
     assert images[:3] == [719, 200, 1438]  # digits has 1,438 images to train on
     assert 280 <= images[3] <= 300
