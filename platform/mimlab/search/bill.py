@@ -104,10 +104,12 @@ class Bill(BaseModel):
         peak, there = shape.measured.peak_bytes, shape.measured.there_bytes
         fits = there // peak // self.workers
         fewer = f"resources.concurrent_trials: {fits}, " if 1 <= fits < self.at_once else ""
+        count = shape.workers_at_once
+        workers = "a worker needs" if count == 1 else f"{count} workers at once × {gib(peak)} need"
         return (
-            f"memory: {shape.label} will not fit: {shape.workers_at_once} workers at once × "
-            f"{gib(peak)} are {gib(shape.memory_bytes)}, and there are {gib(there)}; what would "
-            f"need less: {fewer}a smaller train.batch_size, or train.accumulate ({remedy})"
+            f"memory: {shape.label} will not fit: {workers} {gib(shape.memory_bytes)}, and "
+            f"there are {gib(there)}; what would need less: {fewer}a smaller train.batch_size; "
+            f"{remedy}"
         )
 
 

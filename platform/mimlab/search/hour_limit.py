@@ -13,9 +13,9 @@ from mimlab.errors import UserError
 from mimlab.spec.study import Resources
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
 from mimlab.storage.journal import read_points
-from mimlab.storage.records import OwnerRecord
+from mimlab.storage.records import DONE, OwnerRecord
 
-POLL_S = 1.0
+POLL_S = 2.0
 """Between two looks at what is spent; a trial's journal grows every few seconds."""
 
 
@@ -117,25 +117,32 @@ class _HeldTime:
         self._seq = 0
         self._images = 0.0
         self._trained_s = 0.0
+        self._final: float | None = None
+        """Seconds of a trial that is done."""
 
     def seconds(self) -> float:
         """Reads what the journal has gained since the last call."""
-        trial = self._trial
+        if self._final is not None:
+            return self._final
+        trial, status = self._trial, self._trial.status()
         owner = trial.store.read_record(trial.file("owner.json"), OwnerRecord)
         if owner is None or owner.submission != self._submission_id:
             return 0.0
+        self._read_journal()
+        last = status.total_steps
+        probed_s = sum((r.seconds for r in trial.probes() if r.step == last), 0.0)
+        if status.state in DONE:
+            self._final = self._trained_s + probed_s
+        return self._trained_s + probed_s
+
+    def _read_journal(self) -> None:
+        trial = self._trial
         for point in read_points(trial.store, trial.file("journal"), after=self._seq):
             passed = passed_s(point, self._images)
             self._seq = point.seq
             if passed is not None:
                 self._trained_s += passed
                 self._images = point.metrics[IMAGES]
-        return self._trained_s + self._probed_s()
-
-    def _probed_s(self) -> float:
-        """Of the probes at the last step of the budget."""
-        last = self._trial.status().total_steps
-        return sum((r.seconds for r in self._trial.probes() if r.step == last), 0.0)
 
 
 def _without(options: list[str], field: str) -> list[str]:

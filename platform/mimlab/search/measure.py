@@ -33,8 +33,8 @@ from mimlab.storage.records import TrialRecord
 from mimlab.train.memory import remedy
 
 STEPS = 20
-"""Of each shape: ten warm up, and the median of five points of two steps each is taken. On two
-shared cores that median moved by less than 5 % between runs, with twice as many steps, too."""
+"""Of each shape: ten warm up, and the median of five points of two steps each is taken, which one
+slow step or one checkpoint does not move."""
 
 
 def measure_shapes(
