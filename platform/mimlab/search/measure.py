@@ -23,6 +23,7 @@ from mimlab.search.short_run import (
     POINTS,
     ShortOrder,
     ShortRun,
+    lengthened,
     peak_memory,
     run_short,
     short_order,
@@ -33,8 +34,13 @@ from mimlab.storage.records import TrialRecord
 from mimlab.train.memory import remedy
 
 STEPS = 20
-"""Of each shape: ten warm up, and the median of five points of two steps each is taken, which one
-slow step or one checkpoint does not move."""
+"""Of each shape: half of them warm up, and the median of five points of the others is taken, which
+one slow step or one checkpoint does not move."""
+LEAST_S = 5.0
+"""Steps that take less in all are too short a look at a machine that does other things, too: there
+are then more of them."""
+MOST_TIMES = 20
+"""As many steps."""
 
 
 def measure_shapes(
@@ -80,14 +86,15 @@ def measure(order: ShortOrder, asked: float) -> Measured:
     there = _free_memory(order.device)
     with tempfile.TemporaryDirectory(prefix="mimlab-plan-") as folder, local_cluster(Path(folder)):
         try:
-            ran = run_short(order, Path(folder))
+            first = run_short(order, Path(folder))
+            peak = peak_memory(order.device)
+            ran = _longer(first, Path(folder) / "longer")
         except TrialError as error:
             raise UserError(str(error)) from error
-        peak = peak_memory(order.device)
         return Measured(
             step_s=ran.step_s,
             save_s=_save_s(ran),
-            start_s=import_s + max(0.0, ran.seconds - STEPS * ran.step_s),
+            start_s=import_s + max(0.0, first.seconds - STEPS * first.step_s),
             probe_s=ran.probe_s(),
             peak_bytes=peak,
             there_bytes=there,
@@ -95,6 +102,12 @@ def measure(order: ShortOrder, asked: float) -> Measured:
             export_bytes=_size(ran, "exports", "boards") // len(ran.trial.steps("exports")),
             point_bytes=_size(ran, "journal") // POINTS,
         )
+
+
+def _longer(ran: ShortRun, folder: Path) -> ShortRun:
+    """The same again with more steps, where they were short."""
+    times = min(MOST_TIMES, int(LEAST_S / (STEPS * ran.step_s)))
+    return run_short(lengthened(ran.order, times), folder) if times > 1 else ran
 
 
 def _free_memory(device: torch.device) -> int:
@@ -106,12 +119,12 @@ def _free_memory(device: torch.device) -> int:
 
 def _save_s(ran: ShortRun) -> float:
     """Mean over the saves between the points that count."""
-    points, plan = ran.points, ran.session.save_plan()
-    images = ran.session.spec.train.batch_size * ran.session.spec.train.log_every
+    points, plan, train = ran.points, ran.session.save_plan(), ran.session.spec.train
+    images = train.batch_size * train.log_every
     seconds = sum(p["train/save_share"] * images / p["train/images_per_s"] for p in points)
     # What is saved after a point's last step delays the next point.
-    first = STEPS - len(points) * ran.session.spec.train.log_every
-    saves = [step for step in plan.checkpoints | plan.exports if first <= step < STEPS]
+    first = plan.total_steps - len(points) * train.log_every
+    saves = [s for s in plan.checkpoints | plan.exports if first <= s < plan.total_steps]
     return seconds / max(1, len(saves))
 
 

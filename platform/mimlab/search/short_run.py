@@ -74,6 +74,18 @@ def short_order(planned: PlannedStudy, record: TrialRecord, *, steps: int) -> Sh
     )
 
 
+def lengthened(order: ShortOrder, times: int) -> ShortOrder:
+    """The same with `times` as many steps, and as many points."""
+    train = order.spec["train"]
+    checkpoint = train["checkpoint"]
+    longer = {
+        "budget": {"steps": times * train["budget"]["steps"]},
+        "log_every": times * train["log_every"],
+        "checkpoint": checkpoint | {"every_epochs": times * checkpoint["every_epochs"]},
+    }
+    return order.model_copy(update={"spec": order.spec | {"train": train | longer}})
+
+
 @dataclass(frozen=True)
 class ShortRun:
     """What the steps have left behind."""
