@@ -15,8 +15,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 def planned(make_lab):
     """A lab, and what `plan` said there as JSON and as text."""
     lab = make_lab()
-    limit = ("--set", "resources.max_cpu_hours=1e-4")
-    return lab, lab.call("plan", "tiny.yaml", "--json", *limit), lab.call("plan", "tiny.yaml")
+    said = lab.call("plan", "tiny.yaml", "--json", "--set", "resources.max_cpu_hours=1e-4")
+    return lab, said, lab.call("plan", "tiny.yaml", "--set", "sweep.axes={masking.ratio: [0.5]}")
 
 
 def test_the_bill_is_measured_and_adds_up(planned) -> None:
@@ -46,7 +46,7 @@ def test_a_bill_above_the_limit_is_told(planned) -> None:
 def test_text_has_a_column_for_each_shape(planned) -> None:
     _, _, said = planned
     assert said.code == 0 and said.noise == [], said
-    for shown in ("the bill, 1 trial at once", "masking.ratio=0.75", "CPU-hours", "memory"):
+    for shown in ("the bill, 1 trial at once", "masking.ratio=0.5", "CPU-hours", "memory"):
         assert shown in said.words
 
 
