@@ -19,7 +19,7 @@ from mimlab.errors import UserError
 from mimlab.search import ray_settings
 
 if TYPE_CHECKING:
-    from mimlab.search.driver import Driver
+    from mimlab.search.driver import Driver, Options
     from mimlab.search.submission import PlannedStudy
     from mimlab.storage.folders import SubmissionFolder
 
@@ -55,6 +55,7 @@ def run(
     """
     ray_settings.apply()
     from mimlab.search import submission as submissions  # torch and Ray take seconds to import
+    from mimlab.search.driver import Options
     from mimlab.search.hours import with_hours_frozen
     from mimlab.spec.load import load_study
 
@@ -71,7 +72,8 @@ def run(
         folder = found or submissions.create(store, planned, loaded)
     if found is not None:
         console.print(f"going on with submission {found.id} (--new starts another)")
-    _drive(console, folder, planned, retry_failed=retry_failed)
+    options = Options(retry_failed=retry_failed, study_options=loaded.options)
+    _drive(console, folder, planned, options)
 
 
 def resume(
@@ -84,12 +86,13 @@ def resume(
     Example: mimlab resume quickstart-20260115-101500
     """
     ray_settings.apply()
-    from mimlab.search.submission import reopen  # torch and Ray take seconds to import
+    from mimlab.search.driver import Options  # torch and Ray take seconds to import
+    from mimlab.search.submission import reopen
     from mimlab.storage.folders import find_submission
     from mimlab.storage.store import Store
 
     folder = find_submission(Store(storage), submission)
-    _drive(Console(), folder, reopen(folder), retry_failed=retry_failed)
+    _drive(Console(), folder, reopen(folder), Options(retry_failed=retry_failed))
 
 
 def compare(
@@ -135,15 +138,11 @@ def compare(
 
 
 def _drive(
-    console: Console,
-    folder: SubmissionFolder,
-    planned: PlannedStudy,
-    *,
-    retry_failed: bool,
+    console: Console, folder: SubmissionFolder, planned: PlannedStudy, options: Options
 ) -> None:
-    from mimlab.search.driver import Driver, Options
+    from mimlab.search.driver import Driver
 
-    driver = Driver(folder, planned, Options(retry_failed=retry_failed))
+    driver = Driver(folder, planned, options)
     with driver.opened() as run_trials:
         stopped = _follow(console, driver, run_trials)
     _close(console, driver, stopped=stopped)
@@ -169,7 +168,7 @@ def _follow(console: Console, driver: Driver, run_trials: Callable[[], None]) ->
         # The trials must not outlive the cluster, which ends with this.
         thread.join()
         interrupts.restore()
-    return interrupts.count > 0
+    return interrupts.count > 0 or bool(driver.limit_reached)
 
 
 def _run_quietly(driver: Driver, run_trials: Callable[[], None]) -> None:
@@ -181,6 +180,8 @@ def _run_quietly(driver: Driver, run_trials: Callable[[], None]) -> None:
 
 def _note(driver: Driver):
     def note() -> str:
+        if driver.limit_reached:
+            return f"{driver.limit_reached}: saving checkpoints"
         drain = driver.drain
         return f"MLflow is behind: {drain.last_error}" if drain and drain.last_error else ""
 
@@ -226,7 +227,10 @@ def _close(console: Console, driver: Driver, *, stopped: bool) -> None:
     for problem in problems:
         console.print(problem, style="red", highlight=False, soft_wrap=True)
     record = driver.submission.record()
-    if stopped or driver.error is not None:
+    if driver.limit_reached:
+        console.print(f"stopped: {driver.limit_reached}", highlight=False, soft_wrap=True)
+        console.print(driver.hours.remedy(), highlight=False, soft_wrap=True)
+    elif stopped or driver.error is not None:
         again = ["mimlab", "resume", driver.submission.id, *_storage_option(driver)]
         word = "stopped; go" if stopped else "go"
         console.print(f"{word} on with:  {shlex.join(again)}", highlight=False, soft_wrap=True)

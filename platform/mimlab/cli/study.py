@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -10,6 +11,10 @@ from rich.table import Table
 
 from mimlab.cli.options import Json, Overrides, Preset, StudyFile
 from mimlab.search import ray_settings
+
+if TYPE_CHECKING:
+    from mimlab.search.preview import Preview
+    from mimlab.search.submission import PlannedStudy
 
 POINTS_SHOWN = 60
 
@@ -33,12 +38,19 @@ def validate(
 
 
 def plan(
-    file: StudyFile, preset: Preset = None, overrides: Overrides = None, as_json: Json = False
+    file: StudyFile,
+    preset: Preset = None,
+    overrides: Overrides = None,
+    measure: Annotated[
+        bool,
+        typer.Option("--measure/--no-measure", help="Run some steps of each shape for the bill."),
+    ] = True,
+    as_json: Json = False,
 ) -> None:
-    """Show the trials that a study would run, after conditions and exclusions.
+    """Show the trials that a study would run, after conditions and exclusions, and its bill.
 
-    It says which budget they spend equally; one in hours is measured. `mimlab run STUDY --smoke`
-    tries each shape end to end.
+    It says which budget they spend equally, and measures here: a few steps of each distinct shape,
+    of which nothing is kept. `mimlab run STUDY --smoke` tries each shape end to end.
 
     Example: mimlab plan sweeps/quickstart.yaml --set 'sweep.seeds=[0, 1]'
     """
@@ -49,11 +61,32 @@ def plan(
     from mimlab.spec.load import load_study
 
     loaded = load_study(file, preset, overrides or [])
-    shown = preview(with_hours_frozen(loaded, plan_study(loaded)))
+    planned = with_hours_frozen(loaded, plan_study(loaded))
+    shown = preview(planned)
+    console = Console()
+    if not as_json:
+        _show_trials(console, shown)
+    if measure:
+        shown = _with_bill(shown, planned)
     if as_json:
         typer.echo(shown.model_dump_json(indent=1))
-        return
-    console = Console()
+    elif shown.bill is not None:
+        from mimlab.cli.bill_table import bill_table
+
+        console.print(bill_table(shown.bill, shown.warnings))
+
+
+def _with_bill(shown: Preview, planned: PlannedStudy) -> Preview:
+    from mimlab.search.estimate import bill_of
+
+    with Console(stderr=True).status("measuring") as status:
+        bill, warnings = bill_of(
+            planned, lambda number, of: status.update(f"measuring shape {number} of {of}")
+        )
+    return shown.model_copy(update={"bill": bill, "warnings": warnings})
+
+
+def _show_trials(console: Console, shown: Preview) -> None:
     table = Table(title=f"{shown.study}: {len(shown.trials)} trials", title_justify="left")
     for name in ("trial", "point", "seed", "hidden of patches", "steps", "state"):
         table.add_column(name)

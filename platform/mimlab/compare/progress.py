@@ -44,19 +44,14 @@ class Progress:
 
 
 def progress_of(points: Sequence[JournalPoint]) -> Progress:
-    """Sums up a journal.
-
-    The time between two points is the images between them ÷ the rate of the second one. The clock
-    times of the points would count the pause before a resume; the rate is measured by the process
-    that trained, so it does not.
-    """
+    """Sums up a journal."""
     rows = [(0.0, 0.0, 0.0, 0.0, 0.0)]
     for point in points:
         found = point.metrics
-        if not all(found.get(key, 0.0) > 0 for key in (IMAGES, SPEED)):
-            continue
         _, images, tokens, seconds, waited = rows[-1]
-        passed = max(0.0, found[IMAGES] - images) / found[SPEED]
+        passed = passed_s(point, images)
+        if passed is None:
+            continue
         rows.append(
             (
                 float(point.step),
@@ -67,3 +62,16 @@ def progress_of(points: Sequence[JournalPoint]) -> Progress:
             )
         )
     return Progress(*np.array(rows, dtype=np.float64).T)
+
+
+def passed_s(point: JournalPoint, images: float) -> float | None:
+    """Seconds of training since the point before, at which `images` were read; None if unknown.
+
+    It is the images between the two ÷ the rate of this one. The clock times of the points would
+    count the pause before a resume; the rate is measured by the process that trained, so it does
+    not.
+    """
+    found = point.metrics
+    if not all(found.get(key, 0.0) > 0 for key in (IMAGES, SPEED)):
+        return None
+    return max(0.0, found[IMAGES] - images) / found[SPEED]

@@ -51,20 +51,19 @@ def open_segment(
     *,
     place: Place,
     resources: ReadResources,
-    decode: Callable[[pa.Table], pa.Table],
+    decode: Callable[[pa.Table], pa.Table] | None = None,
 ) -> DataIterator:
     """This rank's rows of a segment. A collective: each rank calls it for each segment in turn.
 
-    `decode` is applied to each row in tasks where `resources` says so.
+    `decode` is applied to each row, in tasks of its own.
     """
-    in_tasks = decode if resources.decode else None
     if place.world == 1:
-        return dataset_of(_works(split, plan, tasks, place.world), resources, in_tasks).iterator()
+        return dataset_of(_works(split, plan, tasks, place.world), resources, decode).iterator()
     if place.share is None:
         raise ValueError("several ranks need a way to share the data set that rank 0 opens")
     iterators = None
     if place.rank == 0:
-        dataset = dataset_of(_works(split, plan, tasks, place.world), resources, in_tasks)
+        dataset = dataset_of(_works(split, plan, tasks, place.world), resources, decode)
         iterators = dataset.streaming_split(place.world, equal=False)
     return place.share(iterators)[place.rank]
 

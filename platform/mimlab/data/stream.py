@@ -97,13 +97,14 @@ class BatchStream:
         tasks = next(self._segments, None)
         if tasks is None or self._closed:
             return
+        resources = self._options.resources
         rows = open_segment(
             self._split,
             self._plan,
             tasks,
             place=self._place,
-            resources=self._options.resources,
-            decode=partial(decoded_cut, view=self._view),
+            resources=resources,
+            decode=partial(decoded_cut, view=self._view) if resources.decode else None,
         )
         steps = range(tasks[0].start_step, tasks[-1].stop_step)
         feed = _Feed(

@@ -21,15 +21,16 @@ from mimlab.probe.remote import OWN_PROCESSES, probe_baselines
 from mimlab.probe.task import ProbeOrder
 from mimlab.search.cluster import Cluster, local_cluster
 from mimlab.search.fingerprint import code_zip, fingerprint
+from mimlab.search.hour_limit import HourLimit
 from mimlab.search.placement import PROBE_CPUS, TRIAL_CPUS, concurrent_trials
 from mimlab.search.stopping import scheduler_of
-from mimlab.search.submission import PlannedStudy
+from mimlab.search.submission import PlannedStudy, go_on_with
 from mimlab.search.trial import Told, due_of, run_trial
 from mimlab.spec.study import trial_spec
 from mimlab.storage import control, lease
 from mimlab.storage.control import StopRequest
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
-from mimlab.storage.records import DONE, ProbeRecord, TrialState
+from mimlab.storage.records import DONE, RESTARTED, ProbeRecord
 from mimlab.storage.store import Store
 from mimlab.track.drain import Drain
 from mimlab.track.view import MlflowView
@@ -38,8 +39,6 @@ from mimlab.train.schedule import total_steps
 
 MAX_TRIAL_DEATHS = 3
 """Times that a trial whose process died is started again."""
-RESTARTED: frozenset[TrialState] = frozenset({"failed", "diverged"})
-"""States that go on only when asked to."""
 
 
 class Silence(TrialProgressCallback):
@@ -55,6 +54,8 @@ class Options:
 
     retry_failed: bool = False
     """Start failed and diverged trials again, from their last checkpoint."""
+    study_options: list[str] | None = None
+    """How the study's file is changed on the command line; None: as when it was submitted."""
 
 
 class Driver:
@@ -69,6 +70,10 @@ class Driver:
         self.error: BaseException | None = None
         self.baseline_error = ""
         """Why the baselines could not be measured."""
+        self.hours = HourLimit(submission, planned.study.resources)
+        """What the submission has spent, and may."""
+        self.limit_reached = ""
+        """That the hours are spent and something is left to do, in words."""
         self._options = options or Options()
         self._stopping = threading.Event()
         self._asked: StopRequest | None = None
@@ -97,10 +102,14 @@ class Driver:
         ends, or to a stop that was asked for.
 
         To be entered in the main thread, because Ray handles signals there. Raises UserError if
-        another driver holds the submission, or if not even one trial fits on the cluster.
+        another driver holds the submission, if its hours are spent, or if not even one trial fits
+        on the cluster.
         """
         with self._lease() as held:
             trials = self.open_trials()
+            if trials:
+                self.hours.refuse_spent()
+            go_on_with(self.submission, self.planned.study, self._options.study_options)
             # Before MLflow is told anything: another driver may be showing these trials.
             for trial in trials:
                 lease.claim(trial, self.submission)
@@ -169,13 +178,23 @@ class Driver:
         )
 
     def _run_trials(self, trials: list[TrialFolder], at_once: int, fence: int) -> None:
-        study = self.planned.study
         for trial in trials:
             control.clear(trial)
             if trial.status().state not in DONE:
                 self._mark_pending(trial)
         if self._stopping.is_set():
             return
+        with self.hours.watched(self._reach_limit):
+            self._tune(trials, at_once, fence)
+        if not self.open_trials():
+            self.limit_reached = ""  # too late to keep anything from being finished
+
+    def _reach_limit(self, reason: str) -> None:
+        self.limit_reached = reason
+        self.stop("stopped", reason)
+
+    def _tune(self, trials: list[TrialFolder], at_once: int, fence: int) -> None:
+        study = self.planned.study
         baselines = self._start_baselines(trials[0])
         told = Told(
             storage=self.submission.store.root,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
+from mimlab.search.bill import Bill
 from mimlab.search.equal import Spending, equal_words
 from mimlab.search.submission import PlannedStudy, storage_of, trials_at_once
 from mimlab.spec.study import TrialSpec, trial_spec
@@ -44,6 +45,10 @@ class Preview(BaseModel):
     """Which budget all trials spend equally, in words; empty for a single trial."""
     to_run: int
     concurrent: int
+    bill: Bill | None = None
+    """None where nothing was measured."""
+    warnings: list[str] = []
+    """What will not fit, and what would."""
 
 
 def preview(planned: PlannedStudy) -> Preview:

@@ -216,10 +216,7 @@ def create(store: Store, planned: PlannedStudy, file: LoadedStudy) -> Submission
     folder = SubmissionFolder(store, _new_id(store, study.study))
     store.write(folder.file("study.yaml"), file.text.encode())
     store.write(folder.file("code.zip"), code)
-    store.write(
-        folder.file("resolved.json"),
-        json.dumps(study.model_dump(mode="json"), indent=1).encode(),
-    )
+    _write_resolved(folder, study)
     for weights in planned.weights:
         keep_weights(store, weights)
     store.write_record(folder.file("trials.json"), TrialsRecord(trials=planned.trials))
@@ -242,6 +239,23 @@ def create(store: Store, planned: PlannedStudy, file: LoadedStudy) -> Submission
     )
     store.write_record(folder.file("submission.json"), record)
     return folder
+
+
+def go_on_with(folder: SubmissionFolder, study: Study, options: list[str] | None) -> None:
+    """Let a submission go on with other resources than it began with, e.g. a raised limit.
+
+    `options`: how its file is changed on the command line now; None: as before.
+    """
+    _write_resolved(folder, study)
+    record = folder.record()
+    if options is not None and options != record.options:
+        changed = record.model_copy(update={"options": options})
+        folder.store.write_record(folder.file("submission.json"), changed)
+
+
+def _write_resolved(folder: SubmissionFolder, study: Study) -> None:
+    content = json.dumps(study.model_dump(mode="json"), indent=1).encode()
+    folder.store.write(folder.file("resolved.json"), content)
 
 
 def _ids(planned: PlannedStudy) -> list[str]:

@@ -54,8 +54,12 @@ def resolved_backbone(backbone: BackboneParams, folder: Path) -> BackboneParams:
 
 
 def study_hash(study: Study) -> str:
-    """Hash of a resolved study, presets aside: they are applied by then, or not in use."""
-    return sha256_of(study.model_dump(mode="json", exclude={"presets"}))
+    """Hash of what a resolved study runs.
+
+    Presets are applied by then, or not in use; resources change no result, so that a submission
+    goes on with others, e.g. a raised limit.
+    """
+    return sha256_of(study.model_dump(mode="json", exclude={"presets", "resources"}))
 
 
 def sha256_of(content: object) -> str:

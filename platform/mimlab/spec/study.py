@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Union
 
-from pydantic import AfterValidator, Field, create_model
+from pydantic import AfterValidator, Field, create_model, model_validator
 
 from mimlab.data.subset import Subset
 from mimlab.data.views import AugmentConfig
 from mimlab.probe.config import CollapseWatch, ProbeConfig, named_once
 from mimlab.spec.parts import register_parts
 from mimlab.spec.paths import LocalPath
-from mimlab.spec.section import NotIdentity, Section
+from mimlab.spec.section import NotIdentity, Section, at_field
 from mimlab.spec.sweep import SweepConfig
 from mimlab.train.config import TrainConfig
 from mimlab_objectives.backbones.vit import BackboneParams
@@ -85,6 +85,27 @@ class Resources(Section):
     """CPU cores of a worker."""
     concurrent_trials: int | None = Field(default=None, ge=1)
     """Most trials at once; null: as many as fit."""
+    max_gpu_hours: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """GPU-hours of all trials, after which they save and stop; raise it to go on."""
+    max_cpu_hours: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """The same in CPU-hours, where trials train on the CPU."""
+
+    @model_validator(mode="after")
+    def _limit_counts(self) -> Resources:
+        gpus = self.gpus_per_worker
+        if self.max_gpu_hours is not None and not gpus:
+            raise at_field(
+                "max_gpu_hours",
+                "counts nothing where gpus_per_worker is 0; set max_cpu_hours in its place, "
+                "and this to null",
+            )
+        if self.max_cpu_hours is not None and gpus:
+            raise at_field(
+                "max_cpu_hours",
+                f"counts nothing where gpus_per_worker is {gpus:g}; set max_gpu_hours in its "
+                "place, and this to null",
+            )
+        return self
 
 
 class Tracking(Section):

@@ -43,6 +43,8 @@ TrialState = Literal[
 heartbeat."""
 
 DONE: frozenset[TrialState] = frozenset({"finished", "pruned"})
+RESTARTED: frozenset[TrialState] = frozenset({"failed", "diverged"})
+"""States that go on only when asked to."""
 
 
 class Record(BaseModel):

@@ -1,0 +1,151 @@
+"""How many device hours a submission may spend; when they are spent, its trials save and stop."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from mimlab.compare.progress import IMAGES, passed_s
+from mimlab.errors import UserError
+from mimlab.spec.study import Resources
+from mimlab.storage.folders import SubmissionFolder, TrialFolder
+from mimlab.storage.journal import read_points
+from mimlab.storage.records import DONE, OwnerRecord
+
+POLL_S = 2.0
+"""Between two looks at what is spent; a trial's journal grows every few seconds."""
+
+
+@dataclass(frozen=True)
+class Devices:
+    """What a trial holds while it trains, and how much of it all trials may spend."""
+
+    unit: str
+    """`GPU-hours`, or `CPU-hours` where trials train on the CPU."""
+    count: float
+    """Devices of one trial, over all its workers."""
+    field: str
+    """Of the study, that limits them."""
+    limit_hours: float | None
+    """null: no limit."""
+
+
+def devices_of(resources: Resources) -> Devices:
+    """What a trial's device hours are counted in."""
+    if resources.gpus_per_worker:
+        count = resources.workers * resources.gpus_per_worker
+        return Devices("GPU-hours", count, "resources.max_gpu_hours", resources.max_gpu_hours)
+    count = resources.workers * resources.cpus_per_worker
+    return Devices("CPU-hours", count, "resources.max_cpu_hours", resources.max_cpu_hours)
+
+
+class HourLimit:
+    """Counts what the trials of a submission have spent, from their folders, over all resumes."""
+
+    def __init__(self, submission: SubmissionFolder, resources: Resources) -> None:
+        self._submission = submission
+        self._devices = devices_of(resources)
+        self._held = [_HeldTime(trial, submission.id) for trial in submission.trials()]
+
+    def spent(self) -> float:
+        """Device hours so far. Raises OSError, and UserError for a folder that cannot be read."""
+        return sum(held.seconds() for held in self._held) * self._devices.count / 3600
+
+    def refuse_spent(self) -> None:
+        """Raises UserError, with the command that goes on, if nothing is left to spend."""
+        reason = self._reached()
+        if reason:
+            raise UserError(f"submission {self._submission.id}: {reason}; {self.remedy()}")
+
+    @contextlib.contextmanager
+    def watched(self, on_reached: Callable[[str], None]) -> Iterator[None]:
+        """Meanwhile, call `on_reached(reason)` in another thread, once, if the limit is reached."""
+        if self._devices.limit_hours is None:
+            yield
+            return
+        ended = threading.Event()
+
+        def watch() -> None:
+            while not ended.wait(POLL_S):
+                try:
+                    reason = self._reached()
+                except (OSError, UserError):
+                    continue  # the storage may be back at the next look
+                if reason:
+                    on_reached(reason)
+                    return
+
+        thread = threading.Thread(target=watch, name="hour-limit", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def remedy(self) -> str:
+        """What to raise, and the command that then goes on."""
+        limit, record = self._devices, self._submission.record()
+        assert limit.limit_hours is not None
+        options = _without(record.options, limit.field)
+        # Twice what is spent, or what was meant to be: a trial saves at its next step, not before.
+        raised = 2 * max(limit.limit_hours, self.spent())
+        change = ["--set", f"{limit.field}={raised:.2g}"]
+        command = shlex.join(["mimlab", "run", record.study_file, *options, *change])
+        return f"raise {limit.field} and go on with:  {command}"
+
+    def _reached(self) -> str:
+        """That the limit is reached, in words; empty if it is not."""
+        limit = self._devices
+        if limit.limit_hours is None or (spent := self.spent()) < limit.limit_hours:
+            return ""
+        return f"{spent:.3g} of {limit.limit_hours:g} {limit.unit} ({limit.field}) are spent"
+
+
+class _HeldTime:
+    """How long a trial has held its devices: its training, and the probes that follow it.
+
+    Probes during the training run beside it. A trial that another submission ran is that one's.
+    """
+
+    def __init__(self, trial: TrialFolder, submission_id: str) -> None:
+        self._trial = trial
+        self._submission_id = submission_id
+        self._seq = 0
+        self._images = 0.0
+        self._trained_s = 0.0
+        self._final: float | None = None
+        """Seconds of a trial that is done."""
+
+    def seconds(self) -> float:
+        """Reads what the journal has gained since the last call."""
+        if self._final is not None:
+            return self._final
+        trial, status = self._trial, self._trial.status()
+        owner = trial.store.read_record(trial.file("owner.json"), OwnerRecord)
+        if owner is None or owner.submission != self._submission_id:
+            return 0.0
+        self._read_journal()
+        last = status.total_steps
+        probed_s = sum((r.seconds for r in trial.probes() if r.step == last), 0.0)
+        if status.state in DONE:
+            self._final = self._trained_s + probed_s
+        return self._trained_s + probed_s
+
+    def _read_journal(self) -> None:
+        trial = self._trial
+        for point in read_points(trial.store, trial.file("journal"), after=self._seq):
+            passed = passed_s(point, self._images)
+            self._seq = point.seq
+            if passed is not None:
+                self._trained_s += passed
+                self._images = point.metrics[IMAGES]
+
+
+def _without(options: list[str], field: str) -> list[str]:
+    """`--set` pairs and others, but those that set `field`."""
+    pairs = [options[at : at + 2] for at in range(0, len(options), 2)]
+    return [word for pair in pairs if not pair[1].startswith(f"{field}=") for word in pair]
