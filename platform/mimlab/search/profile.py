@@ -129,11 +129,11 @@ def _profile(
     record, resources = group[0], planned.study.resources
     trial = TrialFolder(submission.store, record.id)
     told = WorkerConfig(
-        storage=submission.store.root,
+        storage=str(submission.store.root),
         submission_id=submission.id,
         trial_id=trial.id,
         spec=record.resolved,
-        data=planned.data.root,
+        data=str(planned.data.root),
         fence=fence,
         attempt=1,
         code_fingerprint="",
@@ -188,9 +188,9 @@ def _peak_memory(device: torch.device) -> int:
 
 def _probes(planned: PlannedStudy, trial: TrialFolder, spec: TrialSpec) -> dict[str, float]:
     order = ProbeOrder(
-        storage=trial.store.root,
+        storage=str(trial.store.root),
         spec=spec.model_dump(mode="json"),
-        data=planned.data.root,
+        data=str(planned.data.root),
         threads=1,
         use_gpu=planned.study.resources.gpus_per_worker > 0,
     )
