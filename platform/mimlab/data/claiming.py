@@ -10,7 +10,7 @@ import os
 import socket
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psutil
 from pydantic import BaseModel, ConfigDict
@@ -73,8 +73,10 @@ def claimed(out: RemotePath, manifest: str) -> Iterator[RemotePath]:
     try:
         yield out
     except BaseException:
-        if _claim_in(out) == own:
-            out.remove()
+        # A bucket that is away now has failed the block already.
+        with suppress(RemoteError):
+            if _claim_in(out) == own:
+                out.remove()
         raise
     (out / CLAIM).remove()
 

@@ -81,6 +81,16 @@ def test_results_in_a_bucket_that_is_not_there_are_refused(refused, bucket, s3_s
     assert "storage: s3://nobody-has-this/runs" in told and "there is no such bucket" in told
 
 
+@pytest.mark.parametrize(
+    "command", [("resume", "x"), ("compare", "x"), ("export", "x", "--to", "y")]
+)
+def test_results_on_a_server_that_is_away_are_told_in_a_line(call, command) -> None:
+    away = "s3://team/runs?endpoint_override=127.0.0.1:9&scheme=http"
+    said = call(*command, "--storage", away)
+    assert said.code == 2 and "Traceback" not in said.err
+    assert "cannot be reached; check the address, AWS_ENDPOINT_URL and the network" in said.err
+
+
 def test_images_in_a_bucket_without_a_data_set_are_refused(refused, bucket) -> None:
     told = refused(f"data.images={bucket.uri('none')}")
     assert "no manifest.json, so this is not a data set" in told
