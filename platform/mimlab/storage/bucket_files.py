@@ -78,6 +78,8 @@ class BucketFiles(Files):
             connect_timeout=CONNECT_TIMEOUT_S,
             read_timeout=REQUEST_TIMEOUT_S,
             retries={"total_max_attempts": MAX_ATTEMPTS, "mode": "standard"},
+            # Other services than Amazon's need not know the newer trailing checksums.
+            request_checksum_calculation="when_required",
         )
         return boto3.client(
             "s3", region_name=address.region, endpoint_url=address.endpoint, config=config
@@ -97,14 +99,15 @@ def _boto3() -> Any:
 
 
 def check_writable(root: RemotePath) -> None:
-    """Create an object, try to create it again, and remove it.
+    """Write an object, see that it cannot be created a second time, and remove it.
 
     Raises UserError that says what hinders results in `root`.
     """
     files = BucketFiles(root)
     name = f".writable-{os.getpid()}-{time.time_ns()}"
     try:
-        exclusive = files.create(name, b"") and not files.create(name, b"")
+        files.write(name, b"")
+        exclusive = not files.create(name, b"")
         files.remove(name)
     except RemoteError as error:
         raise UserError(f"storage: {str(error).replace(str(root / name), str(root))}") from error
