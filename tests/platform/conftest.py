@@ -5,11 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import socket
+import subprocess
 import sys
+import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import pyarrow.fs as pafs
 import pytest
 
 import mimlab
@@ -54,6 +59,9 @@ if "ray" not in sys.modules:
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_DATA_USE_DATASOURCE_V2", "0")
+# Ray's processes have them from the start; which server they are for, a URI says.
+os.environ |= {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+os.environ |= {"AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true"}
 
 
 @pytest.fixture(scope="session")
@@ -72,6 +80,52 @@ def ray_local() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """`host:port` of an S3 server, a process of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not _listens(port) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    yield f"127.0.0.1:{port}"
+    server.terminate()
+    server.wait()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Bucket(NamedTuple):
+    """A bucket of one's own."""
+
+    name: str
+    server: str
+
+    def uri(self, path: str) -> str:
+        """A place in it, the server's address included."""
+        return f"s3://{self.name}/{path}?endpoint_override={self.server}&scheme=http"
+
+
+@pytest.fixture
+def bucket(s3_server: str) -> Bucket:
+    """An empty bucket of a real S3 server."""
+    system = pafs.S3FileSystem(
+        endpoint_override=s3_server, scheme="http", allow_bucket_creation=True
+    )
+    name = f"team-{uuid.uuid4().hex[:12]}"
+    system.create_dir(name)
+    return Bucket(name, s3_server)
 
 
 @pytest.fixture(scope="session")
@@ -100,11 +154,11 @@ class Created(NamedTuple):
         from mimlab.train.session import WorkerConfig
 
         return WorkerConfig(
-            storage=self.trial.store.root,
+            storage=str(self.trial.store.root),
             submission_id=self.submission.id,
             trial_id=self.trial.id,
             spec=self.spec,
-            data=self.data.root,
+            data=str(self.data.root),
             fence=fence,
             attempt=1,
             code_fingerprint="code",
@@ -116,9 +170,9 @@ class Created(NamedTuple):
         from mimlab.probe.task import ProbeOrder
 
         return ProbeOrder(
-            storage=self.trial.store.root,
+            storage=str(self.trial.store.root),
             spec=self.spec,
-            data=self.data.root,
+            data=str(self.data.root),
             threads=threads,
             use_gpu=False,
         )

@@ -48,7 +48,8 @@ def _table(bill: Bill) -> Table:
     row(bill.unit, [_number(s.hours) for s in shapes], _number(bill.hours))
     row("memory", [_memory(s) for s in shapes])
     row("a checkpoint", [gib(s.measured.checkpoint_bytes) for s in shapes])
-    free = f"{gib(bill.storage_bytes)} of {gib(bill.free_bytes)} free"
+    there = "" if bill.free_bytes is None else f" of {gib(bill.free_bytes)} free"
+    free = gib(bill.storage_bytes) + there
     row("storage", [gib(s.storage_bytes) for s in shapes], free)
     return table
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,12 +22,18 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 @app.command("import")
 def import_command(
     source: Annotated[
-        Path,
+        str,
         typer.Argument(
-            help="A folder of images, Hugging Face Parquet, or WebDataset tars (.tar, .tar.gz)."
+            help="A folder of images, Hugging Face Parquet, or WebDataset tars (.tar, .tar.gz): "
+            "a path or a URI."
         ),
     ],
-    to: Annotated[Path, typer.Option("--to", help="The data set's folder; must not exist yet.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", metavar="DIR", help="The data set's folder, or its URI; must not exist yet."
+        ),
+    ],
     split: Annotated[
         list[str] | None,
         typer.Option(help="NAME=PATTERN of files or NAME=FOLDER of images; repeatable."),
@@ -50,6 +55,8 @@ def import_command(
     """Turn images into a data set: permuted Parquet shards with a manifest.
 
     Example: mimlab data import imagenet/ --to /data/imagenet-1k --short-side 256
+
+    Example: mimlab data import imagenet/ --to s3://team/imagenet-1k
 
     Example: mimlab data import tars/ --to /data/birds --split 'train=birds-0*.tar'
     """
@@ -76,7 +83,7 @@ def import_command(
 
 @app.command("inspect")
 def inspect_command(
-    dataset: Annotated[Path, typer.Argument(help="The data set's folder.")],
+    dataset: Annotated[str, typer.Argument(help="The data set's folder, or its URI.")],
     verify: Annotated[
         bool, typer.Option("--verify", help="Read everything; compare hashes and fingerprint.")
     ] = False,

@@ -11,6 +11,7 @@ import typer
 
 from mimlab.cli import data, export, parts, profile, run, study
 from mimlab.errors import UserError
+from mimlab.storage.filesystems import RemoteError
 
 app = typer.Typer(
     help="The laboratory for masked image modeling on Ray.",
@@ -31,10 +32,10 @@ app.command("list")(parts.list_parts)
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one message and exit code 2, never a traceback."""
+    """Entry point: a user's mistake, or a bucket that is away, is one message and exit code 2."""
     try:
         app(prog_name="mimlab")
-    except UserError as error:
+    except (UserError, RemoteError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 

@@ -14,6 +14,8 @@ Overrides = Annotated[
     typer.Option("--set", metavar="PATH=VALUE", help="Change one key; repeatable."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-Storage = Annotated[Path, typer.Option(help="The folder of results.")]
-RUNS = Path("runs")
+Storage = Annotated[
+    str, typer.Option(metavar="FOLDER", help="The folder of results, or its s3:// URI.")
+]
+RUNS = "runs"
 """Where results go unless a study says otherwise."""

@@ -235,7 +235,7 @@ def _close(console: Console, driver: Driver, *, stopped: bool) -> None:
         word = "stopped; go" if stopped else "go"
         console.print(f"{word} on with:  {shlex.join(again)}", highlight=False, soft_wrap=True)
     else:
-        target = resolve_tracking(record.tracking_uri, driver.submission.store.root)
+        target = resolve_tracking(record.tracking_uri, str(driver.submission.store.root))
         seeds = ["--set", "sweep.seeds=[0, 1, 2]"]
         again = ["mimlab", "run", record.study_file, *record.options, *seeds]
         console.print("next:", highlight=False)
@@ -252,7 +252,7 @@ def _problems(driver: Driver) -> list[str]:
         lines.append(f"the baselines could not be measured: {driver.baseline_error}")
     for trial in driver.submission.trials():
         status = trial.status()
-        log = trial.store.local(trial.file("log.jsonl"))
+        log = trial.store.place(trial.file("log.jsonl"))
         if status.state in ("failed", "diverged"):
             lines.append(f"{trial.id} {status.state}: {status.reason} (see {log})")
         for record in trial.probes():
@@ -263,4 +263,4 @@ def _problems(driver: Driver) -> list[str]:
 
 def _storage_option(driver: Driver) -> list[str]:
     root = driver.submission.store.root
-    return [] if root == RUNS.absolute() else ["--storage", str(root)]
+    return [] if root == Path(RUNS).absolute() else ["--storage", str(root)]

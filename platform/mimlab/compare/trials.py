@@ -132,6 +132,6 @@ def _devices(submission: SubmissionFolder, trial: TrialFolder) -> Devices | None
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{folder.store.local(path)}: its `resources` cannot be read; restore the file"
+            f"{folder.store.place(path)}: its `resources` cannot be read; restore the file"
         ) from error
     return Devices("GPU", workers * gpus) if gpus else Devices("CPU", workers * cpus)

@@ -14,30 +14,29 @@ from mimlab.data.fingerprint import combined, split_fingerprint
 from mimlab.data.manifest import MANIFEST, VERSION, DataSet, Manifest, SizeRange, SplitEntry
 from mimlab.data.publishing import publishing, write_durably
 from mimlab.data.shards import shard_name, table_of, write_shard
-from mimlab.errors import UserError
+from mimlab.storage.remote_path import Place, place_of
 from mimlab_objectives.keys import fold, key_of
 
 DIGITS_TRAIN_SHARE = 0.8
 
 
-def resolve_images(name_or_path: str, cache: Path) -> Path:
-    """The folder of a data set that a study names: a built-in by its name, else a path.
+def resolve_images(name_or_path: str, cache: Path) -> Place:
+    """The folder of a data set that a study names: a built-in by its name, else a path or a URI.
 
     A built-in is made in `cache` on first use, by whichever of several processes is first. The
-    folder of a path is not looked into. Raises UserError for addresses that are no path.
+    folder of a path is not looked into. Raises UserError for a URI that is none.
     """
-    if name_or_path not in BUILTINS:
-        if "://" in name_or_path:
-            raise UserError(
-                f"{name_or_path}: not a path; expected a folder that every node sees, "
-                f"or one of {', '.join(BUILTINS)}"
-            )
-        return Path(name_or_path)
-    folder = cache / f"{name_or_path}-{VERSION}"
+    return built_in(name_or_path, cache) if name_or_path in BUILTINS else place_of(name_or_path)
+
+
+def built_in(name: str, cache: Path) -> Path:
+    """The folder of a built-in data set in `cache`, checked. Raises UserError."""
+    folder = cache / f"{name}-{VERSION}"
     if not (folder / MANIFEST).is_file():
         with contextlib.suppress(FileExistsError), publishing(folder) as partial:
-            BUILTINS[name_or_path](partial)
-    return DataSet.open(folder).root
+            BUILTINS[name](partial)
+    DataSet.open(folder)
+    return folder
 
 
 def make_digits(folder: Path) -> None:

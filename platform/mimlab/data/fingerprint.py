@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mimlab.storage.remote_path import Place, opened
+
 DIGEST_BYTES = 32
+READ_BYTES = 1 << 20
 
 
 def row_digests(rows: pa.Table) -> bytes:
@@ -29,9 +31,9 @@ def row_digests(rows: pa.Table) -> bytes:
     )
 
 
-def shard_digests(path: Path) -> Iterator[bytes]:
+def shard_digests(path: Place) -> Iterator[bytes]:
     """Row digests of a shard, a row group at a time."""
-    with pq.ParquetFile(path) as file:
+    with opened(path) as stream, pq.ParquetFile(stream) as file:
         for group in range(file.num_row_groups):
             yield row_digests(file.read_row_group(group, columns=["id", "label", "image"]))
 
@@ -50,6 +52,10 @@ def combined(splits: Iterable[tuple[str, int, str]]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def file_sha256(path: Place) -> str:
+    """Reads the file a piece at a time."""
+    whole = hashlib.sha256()
+    with opened(path) as file:
+        while piece := file.read(READ_BYTES):
+            whole.update(piece)
+    return whole.hexdigest()

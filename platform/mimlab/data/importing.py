@@ -8,6 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,13 @@ from mimlab.data.manifest import (
     SplitEntry,
 )
 from mimlab.data.pieces import Source, SourceSplit
-from mimlab.data.publishing import publishing, sync_file, write_durably
+from mimlab.data.publishing import commit, publishing_at, sync_file
 from mimlab.data.ray_data import ray_running, task_results
 from mimlab.data.shards import shard_name
 from mimlab.data.sorting import Reject, SplitPlan, Tally, sort_piece, write_bucket
 from mimlab.data.sources import list_source
 from mimlab.errors import UserError
+from mimlab.storage.remote_path import Place, RemotePath, place_of, staged
 
 EXAMPLES = 3
 
@@ -78,8 +80,8 @@ class Checked:
 
 
 def import_data(
-    source: Path,
-    out: Path,
+    source: str | PathLike[str] | RemotePath,
+    out: str | PathLike[str] | RemotePath,
     *,
     seed: int = 0,
     splits: Mapping[str, str] | None = None,
@@ -92,12 +94,13 @@ def import_data(
 
     The rows of each split are permuted as a whole, by `seed`. `splits` names the splits where their
     files do not: name → pattern of Parquet or tar files, or folder of images. Images whose shorter
-    side exceeds `short_side` pixels are re-encoded at that size. While it runs, the disk of `out`
-    needs the room of the data set twice. Runs on the Ray that the caller has started, whose nodes
-    then must see both folders, or on a local one. Raises UserError; whatever happens,
-    `out` is either a whole data set or not there.
+    side exceeds `short_side` pixels are re-encoded at that size. Both places are paths or URIs;
+    while it runs, that of `out` needs the room of the data set twice. Runs on the Ray that the
+    caller has started, whose nodes then must see both places, or on a local one. Raises UserError;
+    whatever happens, `out` is either a whole data set or none.
     """
-    found = list_source(source.absolute(), splits)
+    source, out = _absolute(source), _absolute(out)
+    found = list_source(source, splits)
     plans = [
         SplitPlan(
             name=split.name,
@@ -108,17 +111,30 @@ def import_data(
         for split in found.splits
     ]
     step = _stepper(2 * found.rows, on_progress)
-    with publishing(out) as folder, ray_running():
+    with publishing_at(out) as folder, ray_running():
         work = folder / "work"
-        work.mkdir()
+        if isinstance(work, Path):
+            work.mkdir()
         checked = _check(found, plans, work, step)
         _refuse_rejects(source, found, checked, max_reject_share)
         entries = _write(plans, checked, folder, step)
-        shutil.rmtree(work)
+        _remove(work)
         _write_rejects(folder / REJECTED, checked.rejects)
         manifest = _manifest(found, checked, entries, seed=seed, short_side=short_side)
-        write_durably(folder / MANIFEST, manifest.model_dump_json(indent=1).encode() + b"\n")
+        commit(folder / MANIFEST, manifest.model_dump_json(indent=1).encode() + b"\n")
     return DataSet.open(out)
+
+
+def _absolute(where: str | PathLike[str] | RemotePath) -> Place:
+    place = place_of(where)
+    return place.absolute() if isinstance(place, Path) else place
+
+
+def _remove(folder: Place) -> None:
+    if isinstance(folder, Path):
+        shutil.rmtree(folder)
+    else:
+        folder.remove()
 
 
 def _stepper(total: int, on_progress: Progress | None) -> Callable[[int], None]:
@@ -134,7 +150,7 @@ def _stepper(total: int, on_progress: Progress | None) -> Callable[[int], None]:
 
 
 def _check(
-    found: Source, plans: list[SplitPlan], work: Path, step: Callable[[int], None]
+    found: Source, plans: list[SplitPlan], work: Place, step: Callable[[int], None]
 ) -> Checked:
     """Round 1."""
     checked = Checked([[] for _ in plans], [[0] * plan.buckets for plan in plans])
@@ -151,7 +167,7 @@ def _check(
     return checked
 
 
-def _refuse_rejects(source: Path, found: Source, checked: Checked, limit: float) -> None:
+def _refuse_rejects(source: Place, found: Source, checked: Checked, limit: float) -> None:
     count, rows = len(checked.rejects), found.rows
     if count > limit * rows:
         enough = min(1.0, math.ceil(100 * count / rows) / 100)
@@ -177,7 +193,7 @@ def _reasons(rejects: list[tuple[str, Reject]]) -> str:
 
 
 def _write(
-    plans: list[SplitPlan], checked: Checked, folder: Path, step: Callable[[int], None]
+    plans: list[SplitPlan], checked: Checked, folder: Place, step: Callable[[int], None]
 ) -> list[SplitEntry]:
     """Round 2."""
     items = list(_shard_items(plans, checked))
@@ -224,15 +240,16 @@ def _digests(
         yield result["digests"]
 
 
-def _write_rejects(path: Path, rejects: list[tuple[str, Reject]]) -> None:
+def _write_rejects(target: Place, rejects: list[tuple[str, Reject]]) -> None:
     columns = {
         "split": [split for split, _ in rejects],
         "source": [reject.source for _, reject in rejects],
         "reason": [reject.reason for _, reject in rejects],
     }
     schema = pa.schema([(name, pa.string()) for name in columns])
-    pq.write_table(pa.table(columns, schema), path)
-    sync_file(path)
+    with staged(target) as path:
+        pq.write_table(pa.table(columns, schema), path)
+        sync_file(path)
 
 
 def _manifest(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
+from os import PathLike
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from mimlab.data.manifest import REJECTED, DataSet, SizeRange, Split
 from mimlab.errors import UserError
+from mimlab.storage.remote_path import RemotePath, opened
 
 
 class _Report(BaseModel):
@@ -53,7 +54,7 @@ class Inspection(_Report):
     ignored: int
 
 
-def inspect(dataset: str | Path, verify: bool = False) -> Inspection:
+def inspect(dataset: str | PathLike[str] | RemotePath, verify: bool = False) -> Inspection:
     """Check a data set (see `DataSet.open`) and say what it holds. Raises UserError."""
     data = DataSet.open(dataset, verify=verify)
     splits = [_split(split, data.classes) for split in data.splits.values()]
@@ -94,7 +95,8 @@ def _split(split: Split, classes: list[str]) -> SplitInspection:
 def _label_counts(split: Split) -> Counter[int | None]:
     counts: Counter[int | None] = Counter()
     for shard in split.shards:
-        found = pq.read_table(shard.path, columns=["label"])["label"].value_counts()
+        with opened(shard.path) as stream:
+            found = pq.read_table(stream, columns=["label"])["label"].value_counts()
         counts.update({row["values"]: row["counts"] for row in found.to_pylist()})
     return counts
 
@@ -104,7 +106,8 @@ def _rejects(data: DataSet) -> dict[str, int]:
         return {}
     file = data.root / REJECTED
     try:
-        reasons = pq.read_table(file, columns=["reason"])["reason"].to_pylist()
+        with opened(file) as stream:
+            reasons = pq.read_table(stream, columns=["reason"])["reason"].to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{file}: cannot be read ({error})") from error
     return dict(Counter(reasons).most_common())

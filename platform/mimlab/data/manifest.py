@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from os import PathLike
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -22,11 +24,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from mimlab.data.fingerprint import combined, file_sha256, shard_digests, split_fingerprint
 from mimlab.errors import UserError
+from mimlab.storage.filesystems import RemoteError
+from mimlab.storage.remote_path import Place, RemotePath, opened, place_of
 
 FORMAT = "mimlab-shards"
 VERSION = 1
 MANIFEST = "manifest.json"
 REJECTED = "rejected.parquet"
+
+CHECKS_AT_ONCE = 16
+"""Footers of shards elsewhere that are read side by side."""
 
 
 class Entry(BaseModel):
@@ -100,7 +107,7 @@ class Manifest(Entry):
 class Shard:
     """Where a run of row groups lies."""
 
-    path: Path
+    path: Place
     first_group: int
     """Row group of the split that is this file's row group 0."""
     num_groups: int
@@ -110,7 +117,7 @@ class Shard:
 class Split:
     """One split as a reader sees it: row groups 0, 1, … over all its shards."""
 
-    root: Path
+    root: Place
     entry: SplitEntry
     first_id: int
     """Row r of the whole split has the id `first_id + r`."""
@@ -149,7 +156,7 @@ class Split:
         del group
         return None
 
-    def locate(self, group: int) -> tuple[Path, int]:
+    def locate(self, group: int) -> tuple[Place, int]:
         """The file of a row group of the split and the row group's number in that file."""
         if not 0 <= group < len(self.rows_per_group):
             raise IndexError(f"split {self.name} has no row group {group}")
@@ -162,24 +169,25 @@ class Split:
 class DataSet:
     """A checked data set."""
 
-    root: Path
+    root: Place
     manifest: Manifest
 
     @classmethod
-    def open(cls, path: str | Path, *, verify: bool = False) -> DataSet:
+    def open(cls, path: str | PathLike[str] | RemotePath, *, verify: bool = False) -> DataSet:
         """Read the manifest and hold it against the shards.
 
         Always checked: every shard is there, has the promised size and, by its Parquet footer, the
         promised rows and row groups. With `verify` also each file's hash and the fingerprint, which
         reads everything. Raises UserError.
         """
-        root = Path(path)
-        data = cls(root, _read_manifest(root))
-        for split in data.manifest.splits:
-            for shard in split.shards:
-                _check_shard(root, shard)
-        if verify:
-            _check_content(data)
+        root = place_of(path)
+        try:
+            data = cls(root, _read_manifest(root))
+            _check_shards(data)
+            if verify:
+                _check_content(data)
+        except RemoteError as error:
+            raise UserError(str(error)) from error
         return data
 
     @property
@@ -209,23 +217,32 @@ class DataSet:
         return self.splits[name]
 
 
-def _read_manifest(root: Path) -> Manifest:
+def _read_manifest(root: Place) -> Manifest:
     file = root / MANIFEST
-    if not root.exists():
-        raise UserError(f"{root}: no such folder; expected a data set made by `mimlab data import`")
     if not file.is_file():
-        raise UserError(
-            f"{root}: no {MANIFEST}, so this is not a data set; "
-            f"make one with `mimlab data import SOURCE --to DIR`"
-        )
+        raise UserError(_no_manifest(root))
     try:
         content = json.loads(file.read_bytes())
+    except RemoteError:
+        raise
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: cannot be read as JSON ({error}); import it again") from error
     return _parse_manifest(file, content)
 
 
-def _parse_manifest(file: Path, content: object) -> Manifest:
+def _no_manifest(root: Place) -> str:
+    if isinstance(root, RemotePath):
+        if not root.top.exists():
+            return f"{root}: there is no such bucket; make it, or correct its name"
+    elif not root.exists():
+        return f"{root}: no such folder; expected a data set made by `mimlab data import`"
+    return (
+        f"{root}: no {MANIFEST}, so this is not a data set; "
+        "make one with `mimlab data import SOURCE --to DIR`"
+    )
+
+
+def _parse_manifest(file: Place, content: object) -> Manifest:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"{file}: not the manifest of a mimlab data set (no format {FORMAT!r})")
     if content.get("version") != VERSION:
@@ -243,7 +260,7 @@ def _parse_manifest(file: Path, content: object) -> Manifest:
     return manifest
 
 
-def _check_sums(file: Path, manifest: Manifest) -> None:
+def _check_sums(file: Place, manifest: Manifest) -> None:
     """The manifest must agree with itself before it is held against the files."""
     for split in manifest.splits:
         if split.rows != sum(shard.rows for shard in split.shards):
@@ -255,17 +272,34 @@ def _check_sums(file: Path, manifest: Manifest) -> None:
         raise UserError(f"{file}: the splits do not add up to {manifest.images} images")
 
 
-def _check_shard(root: Path, shard: ShardEntry) -> None:
+def _check_shards(data: DataSet) -> None:
+    shards = [shard for split in data.manifest.splits for shard in split.shards]
+    check = partial(_check_shard, data.root)
+    if isinstance(data.root, Path):
+        for shard in shards:
+            check(shard)
+        return
+    # A request takes as long as thousands of local files.
+    with ThreadPoolExecutor(CHECKS_AT_ONCE) as threads:
+        for _ in threads.map(check, shards):
+            pass
+
+
+def _check_shard(root: Place, shard: ShardEntry) -> None:
     path = root / shard.file
-    if not path.is_file():
-        raise UserError(f"{path}: missing, although {MANIFEST} lists it; import it again")
-    size = path.stat().st_size
-    if size != shard.bytes:
+    try:
+        with opened(path) as file:
+            size = file.size()
+            if size != shard.bytes:
+                raise UserError(
+                    f"{path}: {size} bytes where {MANIFEST} says {shard.bytes}: "
+                    "cut short or changed; import it again"
+                )
+            groups = _rows_of_groups(path, file)
+    except FileNotFoundError as error:
         raise UserError(
-            f"{path}: {size} bytes where {MANIFEST} says {shard.bytes}: "
-            "cut short or changed; import it again"
-        )
-    groups = _rows_of_groups(path)
+            f"{path}: missing, although {MANIFEST} lists it; import it again"
+        ) from error
     if groups != shard.row_groups:
         raise UserError(
             f"{path}: {sum(groups)} rows in {len(groups)} row groups where {MANIFEST} says "
@@ -273,9 +307,9 @@ def _check_shard(root: Path, shard: ShardEntry) -> None:
         )
 
 
-def _rows_of_groups(path: Path) -> list[int]:
+def _rows_of_groups(path: Place, file: pa.NativeFile) -> list[int]:
     try:
-        footer = pq.read_metadata(path)
+        footer = pq.read_metadata(file)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: not a Parquet file ({error}); import it again") from error
     return [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]

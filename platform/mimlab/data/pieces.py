@@ -7,12 +7,15 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, cast
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from mimlab.errors import UserError
+from mimlab.storage.filesystems import RemoteError
+from mimlab.storage.remote_path import Place, mapped, place_of
 
 MAX_LABEL = 1_000_000
 """Larger labels are hashes or mistakes, not classes."""
@@ -20,6 +23,9 @@ MAX_LABEL = 1_000_000
 PIECE_FILES = 4096
 PIECE_BYTES = 64 << 20
 """A task reads about this much: small enough to spread, large enough to be worth a task."""
+
+BUFFER_BYTES = 1 << 20
+"""Of a tar elsewhere that are read at once."""
 
 GZIP_SUFFIXES = (".gz", ".tgz")
 
@@ -62,7 +68,10 @@ class FilesPiece(_Piece):
         labels = self.labels or [None] * len(self.files)
         for file, label in zip(self.files, labels, strict=True):
             try:
-                yield SourceRow(file, Path(self.root, file).read_bytes(), label)
+                yield SourceRow(file, (place_of(self.root) / file).read_bytes(), label)
+            except RemoteError:
+                # A network that fails says nothing of the image.
+                raise
             except OSError as error:
                 yield SourceRow(file, None, label, f"unreadable file ({error.strerror})")
 
@@ -81,7 +90,10 @@ class RowGroupPiece(_Piece):
     def read(self) -> Iterator[SourceRow]:
         columns = [self.image] if self.label is None else [self.image, self.label]
         # Mapped, and in small batches: a row group of the source may be larger than memory.
-        with pq.ParquetFile(Path(self.root, self.file), memory_map=True) as parquet:
+        with (
+            mapped(place_of(self.root) / self.file) as stream,
+            pq.ParquetFile(stream) as parquet,
+        ):
             position = 0
             for batch in parquet.iter_batches(64, [self.row_group], columns):
                 for row in batch.to_pylist():
@@ -117,7 +129,7 @@ class TarPiece(_Piece):
 
     def read(self) -> Iterator[SourceRow]:
         columns = zip(self.images, self.offsets, self.sizes, self.labels, strict=True)
-        with open_tar(Path(self.root, self.file)) as stream:
+        with open_tar(place_of(self.root) / self.file) as stream:
             for image, offset, size, label in columns:
                 stream.seek(offset)
                 data = stream.read(size)
@@ -126,11 +138,18 @@ class TarPiece(_Piece):
                 yield SourceRow(f"{self.file}/{image}", data, label)
 
 
-def open_tar(path: Path) -> io.BufferedIOBase:
+def open_tar(path: Place) -> io.BufferedIOBase:
     """The bytes of a tar, decompressed as they are read."""
-    if path.name.lower().endswith(GZIP_SUFFIXES):
-        return gzip.open(path)
-    return path.open("rb")
+    compressed = path.name.lower().endswith(GZIP_SUFFIXES)
+    if isinstance(path, Path):
+        return gzip.open(path) if compressed else path.open("rb")
+    # Each read is a request, and headers are small.
+    file = _buffered(path.open_input())
+    return gzip.open(file) if compressed else file
+
+
+def _buffered(file: pa.NativeFile) -> io.BufferedReader:
+    return io.BufferedReader(cast(io.RawIOBase, file), BUFFER_BYTES)
 
 
 Piece = FilesPiece | RowGroupPiece | TarPiece
@@ -179,7 +198,7 @@ def split_order(name: str) -> tuple[int, str]:
     return next((rank for rank, kind in enumerate(kinds) if name in kind), len(kinds)), name
 
 
-def classes_file(folder: Path) -> list[str]:
+def classes_file(folder: Place) -> list[str]:
     """The lines of `classes.txt` in a folder; empty if there is none."""
     file = folder / "classes.txt"
     if not file.is_file():

@@ -11,7 +11,36 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mimlab.data.claiming import claimed, still_claimed
+from mimlab.data.manifest import MANIFEST
 from mimlab.errors import UserError
+from mimlab.storage.remote_path import Place
+
+
+@contextmanager
+def publishing_at(out: Place) -> Iterator[Place]:
+    """The folder to write a data set to, its manifest last; afterwards it is `out`, whole.
+
+    If the block raises, nothing is left. Raises UserError where `out` cannot be made.
+    """
+    if isinstance(out, Path):
+        with publishing(out) as partial:
+            yield partial
+    else:
+        with claimed(out, MANIFEST) as folder:
+            yield folder
+
+
+def commit(file: Place, content: bytes) -> None:
+    """Write the file that makes its folder a data set.
+
+    Raises UserError if the folder, elsewhere, has been taken by another process.
+    """
+    if isinstance(file, Path):
+        write_durably(file, content)
+        return
+    still_claimed(file.parent)
+    file.write_bytes(content)
 
 
 @contextmanager
@@ -46,6 +75,7 @@ def write_durably(path: Path, content: bytes) -> None:
 
 
 def sync_file(path: Path) -> None:
+    """See to it that a file is on disk, also after a power cut."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 

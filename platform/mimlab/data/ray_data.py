@@ -11,6 +11,9 @@ import ray
 import ray.data
 from ray.data import DataContext
 
+OBJECT_STORE_BYTES = 256 << 20
+"""Tasks pass each other files, not images: only names and digests go through the object store."""
+
 
 @contextmanager
 def ray_running() -> Iterator[None]:
@@ -19,7 +22,11 @@ def ray_running() -> Iterator[None]:
         yield
         return
     ray.init(
-        address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+        address="local",
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        object_store_memory=OBJECT_STORE_BYTES,
     )
     try:
         yield

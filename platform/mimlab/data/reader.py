@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from jaxtyping import Int64
 
 from mimlab.data.manifest import Split
+from mimlab.storage.remote_path import RemotePath, opened, place_of
 
 IMAGE_COLUMNS = ("id", "image", "label", "width", "height")
 
@@ -45,10 +45,15 @@ class ColumnSource:
     def read(self, places: Sequence[GroupPlace], kept: Kept = ()) -> pa.Table:
         """The kept rows of these row groups, in this order; each file is opened once."""
         rows_of = dict(zip(places, kept, strict=False))
-        system, folder = pafs.FileSystem.from_uri(self.root)
+        root = place_of(self.root)
+        # One request for the columns of a row group; a local file has nothing to wait for.
+        elsewhere = isinstance(root, RemotePath)
         tables: dict[GroupPlace, pa.Table] = {}
         for name, members in itertools.groupby(sorted(places), key=lambda place: place.file):
-            with pq.ParquetFile(f"{folder}/{name}", filesystem=system) as file:
+            with (
+                opened(root / name) as stream,
+                pq.ParquetFile(stream, pre_buffer=elsewhere) as file,
+            ):
                 for place in members:
                     group = file.read_row_group(place.group, columns=list(self.columns))
                     if (rows := rows_of.get(place)) is not None:
@@ -59,7 +64,8 @@ class ColumnSource:
 
 def images_of(split: Split) -> ColumnSource:
     """The shards themselves."""
-    return ColumnSource(str(Path(split.root).resolve()), IMAGE_COLUMNS)
+    root = split.root.resolve() if isinstance(split.root, Path) else split.root
+    return ColumnSource(str(root), IMAGE_COLUMNS)
 
 
 def places_of(split: Split, groups: Int64[np.ndarray, " groups"]) -> tuple[GroupPlace, ...]:

@@ -25,6 +25,7 @@ from mimlab.data.pieces import PIECE, Piece, SourceRow
 from mimlab.data.shards import table_of, write_shard
 from mimlab.data.shrinking import shrunk
 from mimlab.errors import UserError
+from mimlab.storage.remote_path import Place, mapped, place_of, staged
 from mimlab_objectives.keys import fold, key_of, uniform_numpy
 
 RUN_BYTES = 64 << 20
@@ -84,10 +85,11 @@ def sort_piece(item: dict[str, Any], work: str, plans: list[str]) -> dict[str, A
     tally = Tally(rows=piece.rows, bucket_rows=[0] * plan.buckets)
     try:
         for run in _runs(_accepted(piece, plan, tally)):
-            path = Path(work, f"{piece.split}-{piece.first_row}-{len(tally.runs)}.arrow")
-            counts = _write_run(path, run, plan.buckets)
+            name = f"{piece.split}-{piece.first_row}-{len(tally.runs)}.arrow"
+            with staged(place_of(work) / name) as path:
+                counts = _write_run(path, run, plan.buckets)
             tally.bucket_rows = [a + b for a, b in zip(tally.bucket_rows, counts, strict=True)]
-            tally.runs.append(path.name)
+            tally.runs.append(name)
     except (UserError, OSError, pa.ArrowException) as error:
         tally.failure = str(error)
     return {"tally": tally.model_dump_json()}
@@ -160,18 +162,18 @@ def _run_table(run: list[Placed]) -> pa.Table:
 def write_bucket(item: dict[str, Any], folder: str, work: str) -> dict[str, Any]:
     """Round 2, a Ray task: one bucket of all runs becomes the shard `item["file"]` in `folder`."""
     try:
-        rows = _bucket(Path(work), item["runs"], item["bucket"])
-        path = Path(folder, item["file"])
-        entry, digests = write_shard(path, rows, first_id=item["first_id"])
+        rows = _bucket(place_of(work), item["runs"], item["bucket"])
+        with staged(place_of(folder) / item["file"]) as path:
+            entry, digests = write_shard(path, rows, first_id=item["first_id"])
     except (OSError, pa.ArrowException) as error:
         return {"entry": "", "digests": b"", "failure": str(error)}
     return {"entry": entry.model_dump_json(), "digests": digests, "failure": ""}
 
 
-def _bucket(work: Path, runs: list[str], bucket: int) -> pa.Table:
+def _bucket(work: Place, runs: list[str], bucket: int) -> pa.Table:
     batches = []
     for run in runs:
-        with pa.ipc.open_file(pa.memory_map(str(work / run))) as file:
+        with mapped(work / run) as stream, pa.ipc.open_file(stream) as file:
             batches.append(file.get_batch(bucket))
     rows = pa.Table.from_batches(batches).combine_chunks()
     return rows.take(np.lexsort((rows["position"].to_numpy(), rows["place"].to_numpy())))

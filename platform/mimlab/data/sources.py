@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from mimlab.data.pieces import Source
 from mimlab.data.sources_folder import Listing, list_files, list_folder
 from mimlab.data.sources_parquet import list_parquet
 from mimlab.data.sources_webdataset import is_tar, list_webdataset
 from mimlab.errors import UserError
+from mimlab.storage.filesystems import RemoteError
+from mimlab.storage.remote_path import Place
 
 
-def list_source(source: Path, splits: Mapping[str, str] | None = None) -> Source:
+def list_source(source: Place, splits: Mapping[str, str] | None = None) -> Source:
     """Find out what a source is and list it, without reading an image. Raises UserError."""
+    try:
+        return _list(source, splits)
+    except RemoteError as error:
+        raise UserError(str(error)) from error
+
+
+def _list(source: Place, splits: Mapping[str, str] | None) -> Source:
     if not source.exists():
         raise UserError(f"{source}: no such file or folder")
     if source.is_file():
         return _list_file(source, splits)
     try:
         listing = list_files(source)
+    except RemoteError:
+        raise
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from error
     tars = [path for path in listing.others if is_tar(path)]
@@ -36,7 +46,7 @@ def list_source(source: Path, splits: Mapping[str, str] | None = None) -> Source
     return list_folder(source, listing, splits)
 
 
-def _list_file(source: Path, splits: Mapping[str, str] | None) -> Source:
+def _list_file(source: Place, splits: Mapping[str, str] | None) -> Source:
     if is_tar(source.name):
         return list_webdataset(source.parent, [source], splits)
     if source.suffix == ".parquet":
@@ -47,7 +57,7 @@ def _list_file(source: Path, splits: Mapping[str, str] | None) -> Source:
     )
 
 
-def _refuse_images(source: Path, listing: Listing, tar: str) -> None:
+def _refuse_images(source: Place, listing: Listing, tar: str) -> None:
     if listing.images:
         raise UserError(
             f"{source}: image files ({listing.images[0][0]}) and tars ({tar}); "

@@ -7,9 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow.fs as pafs
+
 from mimlab.data.checking import EXTENSIONS
 from mimlab.data.pieces import SPLIT_NAMES, FilesPiece, Source, SourceSplit, cuts, split_order
 from mimlab.errors import UserError
+from mimlab.storage.remote_path import Place, RemotePath
 
 
 @dataclass
@@ -22,10 +25,10 @@ class Listing:
     others: list[str] = field(default_factory=list)
 
 
-def list_files(root: Path) -> Listing:
+def list_files(root: Place) -> Listing:
     """Everything below `root`; hidden files and folders are ignored, links are followed."""
     listing = Listing()
-    for path, size in _walk(root, "", frozenset()):
+    for path, size in _walk(root, "", frozenset()) if isinstance(root, Path) else _objects(root):
         # Plain strings: there may be millions.
         name = path.rpartition("/")[2]
         suffix = "." + name.rpartition(".")[2].lower()
@@ -38,6 +41,13 @@ def list_files(root: Path) -> Listing:
         else:
             listing.others.append(path)
     return listing
+
+
+def _objects(root: RemotePath) -> Iterator[tuple[str, int]]:
+    for path, info in root.entries(recursive=True):
+        hidden = any(folder.startswith(".") for folder in path.split("/")[:-1])
+        if info.type == pafs.FileType.File and not hidden:
+            yield path, info.size
 
 
 def _walk(root: Path, below: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, int]]:
@@ -55,7 +65,7 @@ def _walk(root: Path, below: str, above: frozenset[tuple[int, int]]) -> Iterator
             yield from _walk(root, path, above | {(status.st_dev, status.st_ino)})
 
 
-def list_folder(root: Path, listing: Listing, splits: Mapping[str, str] | None = None) -> Source:
+def list_folder(root: Place, listing: Listing, splits: Mapping[str, str] | None = None) -> Source:
     """Sort the images below `root` into splits and classes.
 
     `splits` maps the name of a split to a folder below `root`; without it folders named like splits
@@ -78,7 +88,7 @@ def list_folder(root: Path, listing: Listing, splits: Mapping[str, str] | None =
     return Source(found, pieces, classes, len(listing.others))
 
 
-def _split_folders(root: Path, listing: Listing) -> dict[str, str]:
+def _split_folders(root: Place, listing: Listing) -> dict[str, str]:
     tops = {path.split("/")[0] if "/" in path else "" for path, _ in listing.images}
     named = {top for top in tops if top in SPLIT_NAMES}
     if not named:
@@ -97,7 +107,7 @@ def _below(listing: Listing, folder: str) -> list[tuple[str, int]]:
     return [(p.removeprefix(prefix), size) for p, size in listing.images if p.startswith(prefix)]
 
 
-def _class_names(root: Path, files: list[tuple[str, int]]) -> list[str]:
+def _class_names(root: Place, files: list[tuple[str, int]]) -> list[str]:
     """The first folder of each path: its class, `""` in a flat folder."""
     names = [path.split("/")[0] if "/" in path else "" for path, _ in files]
     if "" in names and any(names):
@@ -109,7 +119,7 @@ def _class_names(root: Path, files: list[tuple[str, int]]) -> list[str]:
 
 
 def _pieces(
-    root: Path, split: int, files: list[tuple[str, int]], labels: list[int] | None
+    root: Place, split: int, files: list[tuple[str, int]], labels: list[int] | None
 ) -> Iterator[FilesPiece]:
     for start, stop in cuts([size for _, size in files]):
         yield FilesPiece(

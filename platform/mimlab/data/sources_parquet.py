@@ -7,8 +7,7 @@ huggingface.co/docs/hub/datasets-file-names-and-splits.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,13 +15,19 @@ import pyarrow.parquet as pq
 from mimlab.data.pieces import RowGroupPiece, Source, SourceSplit, classes_file, split_order
 from mimlab.data.splits_by_name import files_of_splits
 from mimlab.errors import UserError
+from mimlab.storage.filesystems import RemoteError
+from mimlab.storage.remote_path import Place, below, opened
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
 
 
 def list_parquet(
-    root: Path, files: list[Path], splits: Mapping[str, str] | None = None, *, ignored: int = 0
+    root: Place,
+    files: Sequence[Place],
+    splits: Mapping[str, str] | None = None,
+    *,
+    ignored: int = 0,
 ) -> Source:
     """List the row groups of `files`, which lie below `root`. Reads footers only.
 
@@ -44,7 +49,7 @@ def list_parquet(
                     first_row=rows,
                     rows=size.num_rows,
                     root=str(root),
-                    file=str(file.relative_to(root)),
+                    file=str(below(root, file)),
                     row_group=group,
                     image=image,
                     label=label,
@@ -57,16 +62,19 @@ def list_parquet(
     return Source(found, pieces, list(classes) if classes else classes_file(root), ignored)
 
 
-def _footer(file: Path) -> tuple[pq.FileMetaData, pa.Schema]:
+def _footer(file: Place) -> tuple[pq.FileMetaData, pa.Schema]:
     try:
-        footer = pq.read_metadata(file)
+        with opened(file) as stream:
+            footer = pq.read_metadata(stream)
+    except RemoteError as error:
+        raise UserError(str(error)) from error
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{file}: not a whole Parquet file ({reason}); fetch it again") from error
     return footer, footer.schema.to_arrow_schema()
 
 
-def _image_column(file: Path, schema: pa.Schema) -> str:
+def _image_column(file: Place, schema: pa.Schema) -> str:
     for name in IMAGE_COLUMNS:
         if name in schema.names and _holds_bytes(schema.field(name).type):
             return name
@@ -83,7 +91,7 @@ def _holds_bytes(kind: pa.DataType) -> bool:
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
-def _label_column(file: Path, schema: pa.Schema) -> str | None:
+def _label_column(file: Place, schema: pa.Schema) -> str | None:
     name = next((name for name in LABEL_COLUMNS if name in schema.names), None)
     if name is not None and not pa.types.is_integer(schema.field(name).type):
         raise UserError(
@@ -97,7 +105,7 @@ def _listing(schema: pa.Schema) -> str:
 
 
 def _note_classes(
-    names: dict[tuple[str, ...], Path], file: Path, schema: pa.Schema, label: str | None
+    names: dict[tuple[str, ...], Place], file: Place, schema: pa.Schema, label: str | None
 ) -> None:
     """Remember the class names that a file states; all files must state the same."""
     stated = _stated_classes(schema, label)

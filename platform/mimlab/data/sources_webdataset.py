@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 
 from mimlab.data.pieces import (
     GZIP_SUFFIXES,
@@ -17,6 +16,7 @@ from mimlab.data.pieces import (
 from mimlab.data.splits_by_name import files_of_splits
 from mimlab.data.tar_index import TarIndex, index_tar
 from mimlab.data.tar_labels import Label, class_names
+from mimlab.storage.remote_path import Place, below
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 
@@ -28,7 +28,11 @@ def is_tar(path: str) -> bool:
 
 
 def list_webdataset(
-    root: Path, files: list[Path], splits: Mapping[str, str] | None = None, *, ignored: int = 0
+    root: Place,
+    files: Sequence[Place],
+    splits: Mapping[str, str] | None = None,
+    *,
+    ignored: int = 0,
 ) -> Source:
     """List the samples of tars, which lie below `root`. Reads headers and labels, of a compressed
     tar everything; keeps what is needed to find the images.
@@ -45,7 +49,7 @@ def list_webdataset(
         rows = num_bytes = 0
         for file in by_split[split]:
             index = indices[file]
-            name = str(file.relative_to(root))
+            name = str(below(root, file))
             labels = [_number(label, number_of) for label in index.labels]
             for start, stop in _cuts(name, index):
                 piece = TarPiece(
@@ -75,7 +79,7 @@ def _cuts(name: str, index: TarIndex) -> Iterator[tuple[int, int]]:
         yield from cuts(index.sizes)
 
 
-def _classes(root: Path, indices: Mapping[Path, TarIndex]) -> tuple[list[str], dict[str, int]]:
+def _classes(root: Place, indices: Mapping[Place, TarIndex]) -> tuple[list[str], dict[str, int]]:
     """The names of the classes, and the number of each."""
     found: dict[Label, str] = {}
     for file, index in indices.items():

@@ -11,7 +11,6 @@ import difflib
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from pydantic import BeforeValidator, Field
 
 from mimlab.data.manifest import DataSet, Split
 from mimlab.errors import UserError
+from mimlab.storage.remote_path import Place, opened
 from mimlab_objectives.keys import key_of, sample_keys
 
 
@@ -94,7 +94,7 @@ class SubsetSplit(Split):
     def _whole(self) -> Split:
         return Split(self.root, self.entry, self.first_id)
 
-    def locate(self, group: int) -> tuple[Path, int]:
+    def locate(self, group: int) -> tuple[Place, int]:
         return self._whole.locate(int(self._groups[group]))
 
     def kept(self, group: int) -> Int64[np.ndarray, " rows"]:
@@ -158,7 +158,8 @@ def _rows_of_classes(split: Split, labels: list[int]) -> Int64[np.ndarray, " row
     """Rows with one of these labels; reads the column of labels alone, a shard at a time."""
     found, first_row = [np.empty(0, np.int64)], 0
     for shard in split.shards:
-        column = pq.read_table(shard.path, columns=["label"])["label"].fill_null(-1)
+        with opened(shard.path) as file:
+            column = pq.read_table(file, columns=["label"])["label"].fill_null(-1)
         found.append(np.flatnonzero(np.isin(column.to_numpy(), labels)) + first_row)
         first_row += len(column)
     return np.concatenate(found)

@@ -13,13 +13,13 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 from mimlab.data.checking import EXTENSIONS
 from mimlab.data.pieces import open_tar
 from mimlab.data.tar_labels import Label, label_of
 from mimlab.errors import UserError
+from mimlab.storage.remote_path import Place
 
 _PREFERRED = ("jpg", "jpeg", "png", "webp")
 IMAGE_EXTENSIONS = (*_PREFERRED, *sorted({e[1:] for e in EXTENSIONS} - set(_PREFERRED)))
@@ -57,7 +57,7 @@ class TarIndex:
     """Files that are neither the image nor the label of a sample."""
 
 
-def index_tar(path: Path) -> TarIndex:
+def index_tar(path: Place) -> TarIndex:
     """Read the headers and labels of a tar, or all of a compressed one, without keeping it.
 
     Raises UserError where it is no whole tar, holds no sample with an image, or holds a key twice.
@@ -85,7 +85,7 @@ def index_tar(path: Path) -> TarIndex:
     return index
 
 
-def _sample(path: Path, key: str, members: list[_Member], seen: set[str]) -> dict[str, _Member]:
+def _sample(path: Place, key: str, members: list[_Member], seen: set[str]) -> dict[str, _Member]:
     if key in seen:
         raise UserError(
             f"{path}: key {key!r} comes twice, with other samples between; "
@@ -108,7 +108,7 @@ def _what_is_there(kinds: Counter[str]) -> str:
     return f"the tar holds {found}; expected KEY with {expected} or another picture"
 
 
-def _members(path: Path) -> Iterator[_Member]:
+def _members(path: Place) -> Iterator[_Member]:
     """Regular files with a key, hidden ones aside. Raises UserError unless the tar is whole."""
     try:
         with open_tar(path) as stream:

@@ -11,6 +11,7 @@ from mimlab.export.timm_folder import calls
 from mimlab.spec.study import Part, TrialSpec, trial_spec
 from mimlab.storage.folders import TrialFolder, submissions
 from mimlab.storage.records import DONE, OwnerRecord, ProbeRecord, SubmissionRecord
+from mimlab.storage.remote_path import place_of
 from mimlab.train.export import EncoderCard
 from mimlab.train.pixels import MEAN, STD
 
@@ -93,7 +94,7 @@ def _training(
         ("objective", _registered(spec.objective)),
         ("target", _registered(spec.target)),
         ("masking", _registered(spec.masking)),
-        ("images", f"{Path(spec.data.images).name}, split `{spec.data.splits.train}`"),
+        ("images", f"{place_of(spec.data.images).name}, split `{spec.data.splits.train}`"),
         ("data fingerprint", f"`{identity['data.fingerprint']}`"),
         ("steps", f"{card.step:,} of {status.total_steps:,}{whole}"),
         ("epochs", f"{card.epoch:.4g}"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -48,10 +47,10 @@ class ProbeOrder(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    storage: Path
+    storage: str
     spec: dict[str, Any]
     """`TrialSpec` in JSON form, as the submission that runs the trial has it."""
-    data: Path
+    data: str
     threads: int
     use_gpu: bool
     """Probes take no GPU of their own: they share that of a trial."""

@@ -61,8 +61,8 @@ class Bill(BaseModel):
     wall_s: Range
     storage_bytes: int
     """Checkpoints, exports, boards and journals, if no trial is stopped."""
-    free_bytes: int
-    """Of the storage."""
+    free_bytes: int | None
+    """Of the storage; None where it is a bucket."""
     spent_hours: float
     """By the unfinished submission that `mimlab run` would go on with."""
     limit_field: str
@@ -83,7 +83,7 @@ class Bill(BaseModel):
             for shape, remedy in zip(self.shapes, remedies, strict=True)
             if shape.memory_bytes > shape.measured.there_bytes
         ]
-        if self.storage_bytes > self.free_bytes:
+        if self.free_bytes is not None and self.storage_bytes > self.free_bytes:
             found.append(
                 f"storage: {gib(self.storage_bytes)} will be written and {gib(self.free_bytes)} "
                 "are free; keep fewer checkpoints (train.checkpoint.keep_last, keep_best) or name "

@@ -117,7 +117,7 @@ class Driver:
                 if not trials:
                     yield lambda: None
                     return
-                with local_cluster(self.submission.store.local(self.submission.path)) as cluster:
+                with local_cluster(self.submission.store.scratch(self.submission.path)) as cluster:
                     at_once = self._concurrent(cluster, len(trials))
                     yield lambda: self._run_trials(trials, at_once, held.fence)
 
@@ -197,9 +197,9 @@ class Driver:
         study = self.planned.study
         baselines = self._start_baselines(trials[0])
         told = Told(
-            storage=self.submission.store.root,
+            storage=str(self.submission.store.root),
             submission_id=self.submission.id,
-            data=self.planned.data.root,
+            data=str(self.planned.data.root),
             fence=fence,
             code_fingerprint=fingerprint(code_zip()),
             resources=study.resources,
@@ -225,7 +225,7 @@ class Driver:
             ),
             run_config=ray.tune.RunConfig(
                 name=f"tune-{fence:06d}",
-                storage_path=str(self.submission.store.local("ray") / self.submission.id),
+                storage_path=str(self.submission.store.scratch("ray") / self.submission.id),
                 verbose=0,
                 callbacks=[Silence()],
                 failure_config=ray.tune.FailureConfig(max_failures=MAX_TRIAL_DEATHS),
@@ -258,9 +258,9 @@ class Driver:
         if len(have) == 2 * len(study.probes):
             return None
         order = ProbeOrder(
-            storage=self.submission.store.root,
+            storage=str(self.submission.store.root),
             spec=self._specs[trial.id],
-            data=self.planned.data.root,
+            data=str(self.planned.data.root),
             threads=1,
             use_gpu=study.resources.gpus_per_worker > 0,
         )

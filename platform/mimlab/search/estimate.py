@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from mimlab.search.bill import Bill, ShapeBill
 from mimlab.search.costs import (
@@ -137,6 +138,8 @@ def _sharing(resources: Resources, at_once: int) -> int:
     return min(workers, max(1, int(1 / resources.gpus_per_worker)))
 
 
-def _free_bytes(store: Store) -> int:
+def _free_bytes(store: Store) -> int | None:
+    if not isinstance(store.root, Path):
+        return None
     exists = next(path for path in (store.root, *store.root.parents) if path.exists())
     return shutil.disk_usage(exists).free

@@ -130,6 +130,6 @@ def _save_s(ran: ShortRun) -> float:
 
 def _size(ran: ShortRun, *kinds: str) -> int:
     """Bytes below these folders of the trial."""
-    folders = [ran.trial.store.local(ran.trial.file(kind)) for kind in kinds]
+    folders = [ran.folder / ran.trial.file(kind) for kind in kinds]
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     return sum(path.stat().st_size for path in files)

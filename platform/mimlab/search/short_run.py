@@ -44,7 +44,8 @@ class ShortOrder(BaseModel):
     trial_id: str
     spec: dict[str, Any]
     """`TrialSpec` in JSON form, with a few steps and one worker's share of the batch."""
-    data: Path
+    data: str
+    """A path, or a URI."""
     resources: Resources
 
     @property
@@ -70,7 +71,7 @@ def short_order(planned: PlannedStudy, record: TrialRecord, *, steps: int) -> Sh
     resolved["train"]["optimizer"]["base_lr"] = SMALL_LR
     resolved["train"]["checkpoint"]["every_epochs"] = CHECKPOINT_AT * epochs
     return ShortOrder(
-        trial_id=record.id, spec=resolved, data=planned.data.root, resources=resources
+        trial_id=record.id, spec=resolved, data=str(planned.data.root), resources=resources
     )
 
 
@@ -93,6 +94,8 @@ class ShortRun:
     order: ShortOrder
     session: Session
     trial: TrialFolder
+    folder: Path
+    """The storage that they were written to."""
     seconds: float
     """From building the model to the last write."""
 
@@ -116,7 +119,7 @@ class ShortRun:
         """Seconds of each probe of the study, run now, each with its own features."""
         spec = self.session.spec
         order = ProbeOrder(
-            storage=self.trial.store.root,
+            storage=str(self.trial.store.root),
             spec=self.order.spec,
             data=self.order.data,
             threads=1,
@@ -143,7 +146,7 @@ def run_short(order: ShortOrder, folder: Path) -> ShortRun:
     trial, submission = TrialFolder(store, order.trial_id), SubmissionFolder(store, "short")
     held = lease.acquire(submission)
     told = WorkerConfig(
-        storage=store.root,
+        storage=str(store.root),
         submission_id=submission.id,
         trial_id=trial.id,
         spec=order.spec,
@@ -158,7 +161,7 @@ def run_short(order: ShortOrder, folder: Path) -> ShortRun:
     session.run()
     seconds = time.perf_counter() - started
     held.release()
-    return ShortRun(order, session, trial, seconds)
+    return ShortRun(order, session, trial, folder, seconds)
 
 
 def peak_memory(device: torch.device) -> int:

@@ -28,8 +28,10 @@ from mimlab.spec.identity import identity
 from mimlab.spec.load import LoadedStudy
 from mimlab.spec.resolve import study_hash
 from mimlab.spec.study import DataConfig, Study, TrialSpec, study_model, trial_spec
+from mimlab.storage.bucket_files import check_writable
 from mimlab.storage.folders import SubmissionFolder, TrialFolder, now, submissions
 from mimlab.storage.records import DONE, SubmissionRecord, TrialRecord, TrialsRecord
+from mimlab.storage.remote_path import RemotePath
 from mimlab.storage.store import Store
 from mimlab.storage.weights import keep_weights
 from mimlab.track.uri import resolve_tracking
@@ -63,9 +65,9 @@ def plan_study(loaded: LoadedStudy) -> PlannedStudy:
     """
     trials = legal_trials(loaded)
     study = loaded.study
+    resolve_tracking(study.tracking.uri, str(storage_of(study).root))
     _check_storage(storage_of(study))
-    resolve_tracking(study.tracking.uri, storage_of(study).root)
-    data = DataSet.open(resolve_images(study.data.images, storage_of(study).local("data")))
+    data = DataSet.open(resolve_images(study.data.images, storage_of(study).scratch("data")))
     splits = study.data.splits
     for name in (splits.train, splits.probe_fit, splits.probe_test):
         data.split(name)
@@ -159,6 +161,9 @@ def trials_at_once(planned: PlannedStudy) -> int:
 
 
 def _check_storage(store: Store) -> None:
+    if isinstance(store.root, RemotePath):
+        check_writable(store.root)
+        return
     exists = next(path for path in (store.root, *store.root.parents) if path.exists())
     if not exists.is_dir():
         raise UserError(f"storage: {exists} is a file; results need a folder")
@@ -183,7 +188,7 @@ def reopen(folder: SubmissionFolder) -> PlannedStudy:
     store = folder.store
     record = folder.record()
     study = study_model().model_validate_json(store.read(folder.file("resolved.json")))
-    data = DataSet.open(resolve_images(study.data.images, store.local("data")))
+    data = DataSet.open(resolve_images(study.data.images, store.scratch("data")))
     trials = folder.trial_records()
     for trial in trials:
         found, _ = identity(trial_spec(trial.resolved), data.fingerprint)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import traceback
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import ray.tune
@@ -49,9 +48,9 @@ class Told(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    storage: Path
+    storage: str
     submission_id: str
-    data: Path
+    data: str
     fence: int
     code_fingerprint: str
     resources: Resources
@@ -141,7 +140,7 @@ def _fit(told: Told, trial: TrialFolder, spec: dict[str, Any]) -> None:
         ),
         run_config=RunConfig(
             name=f"{trial.id}-{attempt}",
-            storage_path=str(told.storage / "ray" / told.submission_id),
+            storage_path=str(trial.store.scratch("ray") / told.submission_id),
             failure_config=FailureConfig(max_failures=MAX_WORKER_DEATHS),
             callbacks=[HostMemory(trial, remedy(trial_spec(spec).train, resources.workers))],
         ),

@@ -1,14 +1,14 @@
-"""Paths in a study: local folders, and built-in names that are no path."""
+"""Paths in a study: folders here or elsewhere, and built-in names that are no path."""
 
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field
+
+from mimlab.storage.remote_path import EXCLUSIVE_SCHEMES, RemotePath, checked, is_uri
 
 BUILT_IN_IMAGES = frozenset({"digits"})
 """Data sets that `data.images` names instead of a folder."""
@@ -20,26 +20,27 @@ TRIAL_PREFIX = "trial:"
 CONTENT_PREFIX = "sha256:"
 """Begins a `backbone.init` that is resolved: weights in the storage, by their hash."""
 
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+Address = Annotated[str, Field(min_length=1), AfterValidator(checked)]
+"""A folder: a path, or a URI of a file system that pyarrow knows."""
 
 
-def _local(text: str) -> str:
-    """`file://` taken off. Raises ValueError for other file systems."""
-    if not _SCHEME.match(text):
-        return text
-    parts = urlsplit(text)
-    if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
-        raise ValueError(f"{text} is not a local folder; only paths and file:///… work for now")
-    return unquote(parts.path)
+def _held_by_one(address: str) -> str:
+    """Raises ValueError where two drivers could not be kept apart."""
+    if is_uri(address) and RemotePath.parse(address).scheme not in EXCLUSIVE_SCHEMES:
+        raise ValueError(
+            f"{address}: only paths and s3:// can hold results: elsewhere nothing keeps two "
+            "drivers from writing at once"
+        )
+    return address
 
 
-LocalPath = Annotated[str, Field(min_length=1), AfterValidator(_local)]
-"""A folder of this machine, or one that every machine mounts at the same place."""
+StorageAddress = Annotated[Address, AfterValidator(_held_by_one)]
+"""A folder for results: a path, or a URI where a file can be created exclusively."""
 
 
 def absolute(text: str, folder: Path) -> str:
-    """A path made absolute from `folder`, `~` being the home; a built-in name stays."""
-    if text in BUILT_IN_IMAGES or _SCHEME.match(text):
+    """A path made absolute from `folder`, `~` being the home; built-in names and URIs stay."""
+    if text in BUILT_IN_IMAGES or is_uri(text):
         return text
     # No symbolic link is followed: the path means the same on a machine that mounts it elsewhere.
     return os.path.normpath(folder / Path(text).expanduser())

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mimlab.spec.paths import absolute, absolute_init
 from mimlab.spec.study import DataConfig, Decode, Resources, Study
+from mimlab.storage.remote_path import is_uri
 from mimlab_objectives.backbones.vit import BackboneParams
 
 TRACKING_FILE = "mlflow.db"
@@ -26,7 +27,9 @@ def resolved(study: Study, folder: Path) -> Study:
     storage = absolute("runs", Path.cwd())
     if study.storage is not None:
         storage = absolute(study.storage, folder)
-    uri = study.tracking.uri or f"sqlite:///{storage}/{TRACKING_FILE}"
+    uri = study.tracking.uri
+    if uri is None and not is_uri(storage):
+        uri = f"sqlite:///{storage}/{TRACKING_FILE}"
     update = {
         "data": resolved_data(study.data, folder, study.resources),
         "backbone": resolved_backbone(study.backbone, folder),

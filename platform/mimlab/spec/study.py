@@ -17,7 +17,7 @@ from mimlab.data.subset import Subset
 from mimlab.data.views import AugmentConfig
 from mimlab.probe.config import CollapseWatch, ProbeConfig, named_once
 from mimlab.spec.parts import register_parts
-from mimlab.spec.paths import LocalPath
+from mimlab.spec.paths import Address, StorageAddress
 from mimlab.spec.section import NotIdentity, Section, at_field
 from mimlab.spec.sweep import SweepConfig
 from mimlab.train.config import TrainConfig
@@ -59,8 +59,8 @@ Decode = Literal["auto", "worker", "tasks"]
 class DataConfig(Section):
     """What is read."""
 
-    images: LocalPath
-    """A shard folder, relative to the study file, or a built-in data set such as `digits`."""
+    images: Address
+    """A shard folder, relative to the study file or a URI, or a built-in data set like `digits`."""
     image_size: int = Field(ge=4)
     """Height and width of a view, in pixels."""
     augment: AugmentConfig = AugmentConfig()
@@ -175,8 +175,8 @@ class Study(Section):
     """What a trial runs on."""
     tracking: Tracking = Tracking()
     """Where results are shown."""
-    storage: LocalPath | None = None
-    """Folder of the results; null: `runs` in the working folder."""
+    storage: StorageAddress | None = None
+    """Folder of the results, or its `s3://` URI; null: `runs` in the working folder."""
 
 
 @lru_cache(maxsize=1)

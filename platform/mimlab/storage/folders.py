@@ -100,7 +100,7 @@ class SubmissionFolder:
         """The trials as this submission's study has them. Raises UserError if they are missing."""
         record = self.store.read_record(self.file("trials.json"), TrialsRecord)
         if record is None:
-            raise UserError(f"{self.store.local(self.path)}: its trials.json is missing")
+            raise UserError(f"{self.store.place(self.path)}: its trials.json is missing")
         return record.trials
 
     def mlflow(self) -> MlflowLink | None:

@@ -18,7 +18,7 @@
     probes/knn-000000100.json   ProbeRecord
     boards/000000100.png
     mlflow.json         MlflowLink of the child run
-    log.jsonl           structured log, a JSON object per line
+    log.jsonl           structured log, a JSON object per line; in a bucket a folder, an object each
 """
 
 from __future__ import annotations

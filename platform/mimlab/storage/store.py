@@ -1,16 +1,17 @@
-"""Files below one storage root: whole-file reads, atomic writes, exclusive creation."""
+"""Files below one storage root: whole-file reads, atomic writes, exclusive creation, records."""
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import os
-import shutil
-import uuid
 from pathlib import Path
 from typing import TypeVar
 
 from mimlab.errors import UserError
+from mimlab.storage.bucket_files import BucketFiles
+from mimlab.storage.files import Files, LocalFiles
 from mimlab.storage.records import Record
+from mimlab.storage.remote_path import Place, RemotePath, place_of
 
 RecordT = TypeVar("RecordT", bound=Record)
 
@@ -18,67 +19,57 @@ RecordT = TypeVar("RecordT", bound=Record)
 class Store:
     """Access to the storage root by relative paths such as `trials/<id>/status.json`.
 
-    A reader sees a file whole or not at all: `write` goes through a temporary file and a rename.
+    A reader sees a file whole or not at all.
     """
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root).absolute()
+    def __init__(self, root: str | os.PathLike[str] | RemotePath) -> None:
+        """`root`: a path, or an `s3://` URI. Raises UserError for a URI that is none."""
+        place = place_of(root)
+        self.root: Place = place.absolute() if isinstance(place, Path) else place
+        self._files: Files = _files_of(self.root)
 
-    def local(self, path: str) -> Path:
-        """The place of `path` on this machine."""
+    def place(self, path: str) -> Place:
+        """Where `path` lies, for people."""
         return self.root / path
+
+    def scratch(self, path: str) -> Path:
+        """A folder of this machine for what needs one and holds no results: Ray's own files.
+
+        It is `path` itself where the storage is local, else a folder in the user's cache.
+        """
+        if isinstance(self.root, Path):
+            return self.root / path
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        name = hashlib.sha256(str(self.root).encode()).hexdigest()[:12]
+        return Path(cache, "mimlab", name, path)
 
     def read(self, path: str) -> bytes:
         """Raises FileNotFoundError."""
-        return self.local(path).read_bytes()
+        return self._files.read(path)
 
     def write(self, path: str, data: bytes | memoryview) -> None:
         """Replace `path` with `data`, atomically, creating folders as needed."""
-        target = self.local(path)
-        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        self._files.write(path, data)
 
     def create(self, path: str, data: bytes) -> bool:
         """Write `path` only if it does not exist; False if it did. Whole or not at all."""
-        target = self.local(path)
-        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(data)
-            os.link(temporary, target)
-        except FileExistsError:
-            return False
-        finally:
-            temporary.unlink(missing_ok=True)
-        return True
+        return self._files.create(path, data)
+
+    def append(self, path: str, line: str) -> None:
+        """Add a line to a log; in a bucket the log is a folder with an object for each line."""
+        self._files.append(path, line)
 
     def list(self, folder: str) -> list[str]:
         """Names in `folder`, sorted, without hidden and temporary ones; [] if there is none."""
-        try:
-            names = [path.name for path in self.local(folder).iterdir()]
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        return sorted(name for name in names if not name.startswith("."))
+        return self._files.list(folder)
 
     def exists(self, path: str) -> bool:
-        return self.local(path).exists()
+        """Whether there is such a file or folder."""
+        return self._files.exists(path)
 
     def remove(self, path: str) -> None:
         """Remove a file or a folder; it may already be gone."""
-        target = self.local(path)
-        if target.is_dir():
-            shutil.rmtree(target, ignore_errors=True)
-        else:
-            with contextlib.suppress(FileNotFoundError):
-                target.unlink()
+        self._files.remove(path)
 
     def read_record(self, path: str, kind: type[RecordT]) -> RecordT | None:
         """The record in `path`, None if there is none. Raises UserError if it cannot be read."""
@@ -90,9 +81,13 @@ class Store:
             return kind.model_validate_json(data)
         except ValueError as error:
             raise UserError(
-                f"{self.local(path)}: not a {kind.__name__} that this version of mimlab wrote "
+                f"{self.place(path)}: not a {kind.__name__} that this version of mimlab wrote "
                 f"({str(error).splitlines()[0]}); restore the file or remove its folder"
             ) from error
 
     def write_record(self, path: str, record: Record) -> None:
         self.write(path, record.to_bytes())
+
+
+def _files_of(root: Place) -> Files:
+    return LocalFiles(root) if isinstance(root, Path) else BucketFiles(root)

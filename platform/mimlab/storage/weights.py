@@ -22,5 +22,5 @@ def read_weights(store: Store, sha256: str) -> bytes:
     """The file of a hash. Raises FileNotFoundError, and ValueError if its content has changed."""
     data = store.read(weights_path(sha256))
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise ValueError(f"{store.local(weights_path(sha256))}: its content has changed")
+        raise ValueError(f"{store.place(weights_path(sha256))}: its content has changed")
     return data

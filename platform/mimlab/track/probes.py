@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import PurePosixPath
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Metric, Run
 
 from mimlab.storage.folders import TrialFolder, step_name
 from mimlab.storage.records import ProbeRecord, TrialRecord
+from mimlab.storage.remote_path import place_of
 from mimlab.storage.store import Store
 from mimlab.track import labels, tags
 from mimlab.track.models import ExportedModels
@@ -68,7 +68,7 @@ class Probes:
         export = self._folder.file(f"exports/{step_name(step)}")
         if not self._folder.store.exists(f"{export}/encoder.json"):
             return None
-        return self._models.at(step, str(self._folder.store.local(export)))
+        return self._models.at(step, str(self._folder.store.place(export)))
 
     def _collapse(self, new: Iterable[ProbeRecord]) -> str:
         """What the newest result of each probe says of it."""
@@ -94,4 +94,4 @@ def read_probes(store: Store, folder: str, known: set[str]) -> dict[str, ProbeRe
 
 def _data_name(resolved: Mapping) -> str:
     images = str(resolved.get("data", {}).get("images", "images"))
-    return PurePosixPath(images).name or "images"
+    return place_of(images).name or "images"

@@ -15,11 +15,9 @@ class TrialLog:
     """Appends events to a trial's `log.jsonl`; each line says when, which process, what."""
 
     def __init__(self, trial: TrialFolder) -> None:
-        self._path = trial.store.local(trial.file("log.jsonl"))
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._trial = trial
 
     def write(self, event: str, details: dict[str, LogValue] | None = None) -> None:
         """Append one event with its details."""
         line = {"time": round(time.time(), 3), "pid": os.getpid(), "event": event}
-        with self._path.open("a") as file:
-            file.write(json.dumps(line | (details or {})) + "\n")
+        self._trial.store.append(self._trial.file("log.jsonl"), json.dumps(line | (details or {})))

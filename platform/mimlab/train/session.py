@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,12 +55,12 @@ class WorkerConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    storage: Path
+    storage: str
     submission_id: str
     trial_id: str
     spec: dict[str, Any]
     """`TrialSpec` in JSON form, as the submission that runs the trial has it."""
-    data: Path
+    data: str
     fence: int
     attempt: int
     code_fingerprint: str

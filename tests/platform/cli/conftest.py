@@ -21,7 +21,7 @@ import torch
 import mimlab
 import mimlab_objectives
 from mimlab.cli.main import main
-from mimlab.data.builtin import resolve_images
+from mimlab.data.builtin import built_in
 from mimlab.storage import lease
 from mimlab.storage.folders import SubmissionFolder, TrialFolder, submissions
 from mimlab.storage.journal import read_points
@@ -129,7 +129,7 @@ def call(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
 
 @pytest.fixture(scope="session")
 def intact_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return resolve_images("digits", tmp_path_factory.mktemp("digits"))
+    return built_in("digits", tmp_path_factory.mktemp("digits"))
 
 
 @pytest.fixture
@@ -187,9 +187,10 @@ class Running:
 class Lab:
     """A folder with a study, the commands that run in it, and what they leave behind."""
 
-    def __init__(self, folder: Path, study: str = STUDY) -> None:
+    def __init__(self, folder: Path, study: str = STUDY, storage: str | None = None) -> None:
+        """`storage`: where the study says that its results go; `runs` unless it says."""
         self.folder = folder
-        self.store = Store(folder / "runs")
+        self.store = Store(storage or folder / "runs")
         self._started: list[Running] = []
         folder.mkdir()
         (folder / "tiny.yaml").write_text(study)
@@ -329,8 +330,8 @@ def make_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
     """Makes labs, and ends what they left running."""
     made: list[Lab] = []
 
-    def make(study: str = STUDY) -> Lab:
-        made.append(Lab(tmp_path_factory.mktemp("lab") / "lab", study))
+    def make(study: str = STUDY, storage: str | None = None) -> Lab:
+        made.append(Lab(tmp_path_factory.mktemp("lab") / "lab", study, storage))
         return made[-1]
 
     yield make

@@ -39,7 +39,7 @@ def test_it_is_no_submission_and_no_trial_of_the_study(folder: Path) -> None:
     before = left(folder)
     with smoke(loaded) as under_way:
         made = under_way.driver.submission
-        assert store.root in made.store.root.parents
+        assert str(made.store.root).startswith(f"{store.root}/")
         assert submissions(store) == [] and unfinished(store, planned) is None
         records = made.trial_records()
         assert [record.point for record in records] == [

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from mimlab.data.builtin import resolve_images
+from mimlab.data.builtin import built_in, resolve_images
 from mimlab.data.inspection import inspect
 from mimlab.data.manifest import DataSet
 from mimlab.errors import UserError
@@ -22,7 +22,7 @@ from mimlab.errors import UserError
 
 def test_digits_are_scikit_learns_images_once_each(tmp_path: Path) -> None:
     ours = set()
-    for file in resolve_images("digits", tmp_path).glob("t*.parquet"):
+    for file in built_in("digits", tmp_path).glob("t*.parquet"):
         for row in pq.read_table(file).to_pylist():
             pixels = np.asarray(Image.open(io.BytesIO(row["image"])))
             ours.add((pixels.tobytes(), row["label"]))
@@ -32,7 +32,7 @@ def test_digits_are_scikit_learns_images_once_each(tmp_path: Path) -> None:
 
 
 def test_four_fifths_of_every_class_train(tmp_path: Path) -> None:
-    train, test = inspect(resolve_images("digits", tmp_path)).splits
+    train, test = inspect(built_in("digits", tmp_path)).splits
     assert train.rows + test.rows == 1797
     for digit in "0123456789":
         count = train.classes[digit] + test.classes[digit]
@@ -41,20 +41,20 @@ def test_four_fifths_of_every_class_train(tmp_path: Path) -> None:
 
 def test_it_is_the_same_on_every_machine(tmp_path: Path) -> None:
     """A trial on digits is known by this: a change of it is a change of numbers."""
-    found = DataSet.open(resolve_images("digits", tmp_path), verify=True).fingerprint
+    found = DataSet.open(built_in("digits", tmp_path), verify=True).fingerprint
     assert found == "16cadd4e099f824c29bf2a79f7217b5cecbc131dd06eb5417817ed09fb71ae43"
 
 
 def test_it_is_made_once(tmp_path: Path) -> None:
-    root = resolve_images("digits", tmp_path)
+    root = built_in("digits", tmp_path)
     before = (root / "manifest.json").stat().st_mtime_ns
-    assert resolve_images("digits", tmp_path) == root
+    assert built_in("digits", tmp_path) == root
     assert (root / "manifest.json").stat().st_mtime_ns == before
 
 
 def test_processes_that_start_together_agree(tmp_path: Path) -> None:
     script = (
-        "import pathlib, sys; from mimlab.data.builtin import resolve_images;"
+        "import pathlib, sys; from mimlab.data.builtin import built_in, resolve_images;"
         "print(resolve_images('digits', pathlib.Path(sys.argv[1])))"
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -71,5 +71,6 @@ def test_processes_that_start_together_agree(tmp_path: Path) -> None:
 
 def test_anything_else_is_a_path(tmp_path: Path) -> None:
     assert resolve_images(str(tmp_path / "mine"), tmp_path) == tmp_path / "mine"
-    with pytest.raises(UserError, match="s3://team/images: not a path"):
-        resolve_images("s3://team/images", tmp_path)
+    assert str(resolve_images("s3://team/images/", tmp_path)) == "s3://team/images"
+    with pytest.raises(UserError, match=r"ftp://team/images: no file system is called ftp://"):
+        resolve_images("ftp://team/images", tmp_path)

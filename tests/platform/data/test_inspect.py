@@ -9,14 +9,14 @@ import pytest
 from typer.testing import CliRunner
 
 from mimlab.cli.data import app
-from mimlab.data.builtin import resolve_images
+from mimlab.data.builtin import built_in
 from mimlab.data.inspection import Inspection, inspect
 from mimlab.errors import UserError
 
 
 @pytest.fixture
 def digits(tmp_path: Path) -> Path:
-    return resolve_images("digits", tmp_path)
+    return built_in("digits", tmp_path)
 
 
 def test_counts_add_up(digits: Path) -> None:

@@ -172,7 +172,7 @@ def test_a_folder_that_holds_something_is_left_alone(exported: Callable, tmp_pat
 
 def test_a_damaged_export_leaves_nothing(exported: Callable, tmp_path: Path) -> None:
     made = exported([9])
-    path = made.trial.store.local(made.trial.file("exports/step_000000009/encoder.safetensors"))
+    path = made.trial.store.scratch(made.trial.file("exports/step_000000009/encoder.safetensors"))
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(UserError, match="export of step 9 is corrupt; export another step"):
         write_folder(made.trial, made.card, tmp_path / "encoder")

@@ -104,7 +104,7 @@ def test_a_probe_that_fails_is_given_up_with_its_reason(exported: Callable) -> N
 
 def test_a_probe_that_failed_is_tried_again_by_the_next_scheduler(exported: Callable) -> None:
     made = exported([24])
-    path = made.trial.store.local(made.trial.file("exports/step_000000024/encoder.safetensors"))
+    path = made.trial.store.scratch(made.trial.file("exports/step_000000024/encoder.safetensors"))
     weights = path.read_bytes()
     path.write_bytes(b"no weights")
     assert ended(scheduler_of(made)) == []

@@ -68,7 +68,7 @@ def test_an_export_that_is_not_there_or_not_complete_is_refused(exported: Callab
 
 def test_a_corrupt_export_is_refused(exported: Callable) -> None:
     made = exported([24], PROBES)
-    path: Path = made.trial.store.local(
+    path: Path = made.trial.store.scratch(
         made.trial.file("exports/step_000000024/encoder.safetensors")
     )
     data = bytearray(path.read_bytes())

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mimlab.data.builtin import resolve_images
+from mimlab.data.builtin import built_in
 from mimlab.search.bill import Bill, gib
 from mimlab.search.costs import Measured
 from mimlab.search.estimate import add_up, open_trials
@@ -64,7 +64,7 @@ def takes(**changes: Any) -> Measured:
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return resolve_images("digits", tmp_path_factory.mktemp("digits"))
+    return built_in("digits", tmp_path_factory.mktemp("digits"))
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def test_the_same_weights_make_the_same_trial_wherever_they_lie(
     weights = weights_of(source)
     torch.save(weights, "plain.pth")
     torch.save({"model": weights}, "nested.pth")
-    inside = source.trial.store.local(source.trial.file("exports/step_000000024"))
+    inside = source.trial.store.scratch(source.trial.file("exports/step_000000024"))
     trial = f"trial:{source.trial.id}"
     places = ["encoder", "encoder/model.safetensors", "plain.pth", "nested.pth", inside]
     made = [
@@ -147,7 +147,7 @@ def test_stored_weights_are_checked(tmp_path: Path, source) -> None:
     keep_weights(store, b"weights")
     name = hashlib.sha256(b"weights").hexdigest()
     assert read_weights(store, name) == b"weights"
-    store.local(weights_path(name)).write_bytes(b"other")
+    store.scratch(weights_path(name)).write_bytes(b"other")
     with pytest.raises(ValueError, match="its content has changed"):
         read_weights(store, name)
 

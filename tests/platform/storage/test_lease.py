@@ -16,9 +16,12 @@ from mimlab.storage.records import LeaseRecord, StatusRecord
 from mimlab.storage.store import Store
 
 
-@pytest.fixture
-def submission(tmp_path: Path) -> SubmissionFolder:
-    return SubmissionFolder(Store(tmp_path), "study-1")
+@pytest.fixture(params=["folder", "bucket"])
+def submission(request: pytest.FixtureRequest, tmp_path: Path) -> SubmissionFolder:
+    """One here, and one in a bucket."""
+    here = request.param == "folder"
+    root = tmp_path if here else request.getfixturevalue("bucket").uri("runs")
+    return SubmissionFolder(Store(root), "study-1")
 
 
 def held_by(submission: SubmissionFolder, **changes) -> LeaseRecord:

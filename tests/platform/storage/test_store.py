@@ -12,16 +12,22 @@ from mimlab.storage.records import StatusRecord
 from mimlab.storage.store import Store
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+@pytest.fixture(params=["folder", "bucket"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """A storage root here, and one in a bucket."""
+    if request.param == "folder":
+        return Store(tmp_path)
+    return Store(request.getfixturevalue("bucket").uri("runs"))
+
+
+def test_what_is_written_is_read(store: Store) -> None:
     store.write("a/b.json", b"1")
     store.write("a/b.json", b"2")
     assert store.read("a/b.json") == b"2"
     assert store.list("a") == ["b.json"]
 
 
-def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+def test_a_reader_never_sees_half_a_file(store: Store) -> None:
     contents = {bytes([letter]) * 200_000 for letter in b"abcd"}
     store.write("file", b"a" * 200_000)
     done = threading.Event()
@@ -40,8 +46,7 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
         writer.join()
 
 
-def test_exactly_one_of_many_creates_a_file(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+def test_exactly_one_of_many_creates_a_file(store: Store) -> None:
     won: list[int] = []
 
     def create(number: int) -> None:
@@ -66,15 +71,54 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
 
 
-def test_a_record_that_cannot_be_read_is_named_with_a_remedy(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+def test_a_record_that_cannot_be_read_is_named_with_a_remedy(store: Store) -> None:
     store.write("status.json", b'{"state": "sleeping"}')
     with pytest.raises(UserError) as caught:
         store.read_record("status.json", StatusRecord)
     message = str(caught.value)
-    assert str(tmp_path / "status.json") in message
+    assert str(store.place("status.json")) in message
     assert "restore the file or remove its folder" in message
 
 
-def test_a_missing_folder_lists_as_empty(tmp_path: Path) -> None:
-    assert Store(tmp_path).list("nowhere") == []
+def test_a_missing_folder_lists_as_empty(store: Store) -> None:
+    assert store.list("nowhere") == []
+
+
+def test_what_is_removed_is_gone(store: Store) -> None:
+    store.write("a/b/c.json", b"1")
+    store.write("a/b/d.json", b"2")
+    assert store.exists("a/b") and store.exists("a/b/c.json")
+    store.remove("a/b/c.json")
+    assert store.list("a/b") == ["d.json"]
+    store.remove("a/b")
+    store.remove("a/b")
+    assert store.list("a") == [] and not store.exists("a/b")
+    with pytest.raises(FileNotFoundError):
+        store.read("a/b/d.json")
+
+
+def test_a_name_is_kept_as_it_is(store: Store) -> None:
+    name = "a b%20c+ü.gz"
+    store.write(f"folder/{name}", b"plain")
+    assert store.create(f"folder/{name}", b"other") is False
+    assert store.list("folder") == [name]
+    assert store.read(f"folder/{name}") == b"plain"
+
+
+def test_a_large_file_arrives_whole(store: Store) -> None:
+    data = bytes(range(256)) * 50_000  # more than one part of an upload
+    store.write("state.pt", memoryview(data))
+    assert store.read("state.pt") == data
+
+
+def test_every_line_of_a_log_is_kept(store: Store) -> None:
+    for number in range(3):
+        store.append("log.jsonl", f'{{"number": {number}}}')
+    names = store.list("log.jsonl") or [""]
+    lines = [store.read(f"log.jsonl/{name}".rstrip("/")) for name in names]
+    assert b"".join(lines) == b'{"number": 0}\n{"number": 1}\n{"number": 2}\n'
+
+
+def test_what_is_no_result_lies_on_this_machine(store: Store) -> None:
+    folder = store.scratch("ray")
+    assert folder.is_absolute() and isinstance(folder, Path)

@@ -26,7 +26,7 @@ def test_a_probe_is_a_point_of_the_run_and_a_metric_of_the_model(lab) -> None:
     [best] = models(lab, trial, f"metrics.`{TOP1}` > 0.6 AND params.`masking.name` = 'random'")
     assert best.name == f"{trial.id}-step200"
     assert best.tags["step"] == "200"
-    assert best.tags["ckpt_uri"] == str(lab.store.local(trial.file("exports/step_000000200")))
+    assert best.tags["ckpt_uri"] == str(lab.store.place(trial.file("exports/step_000000200")))
     assert str(best.status) == "READY"
     assert best.source_run_id == lab.run(trial).info.run_id
     [metric] = best.metrics

@@ -58,7 +58,7 @@ def write(trial: TrialFolder, *steps: int) -> None:
 
 
 def file_of(trial: TrialFolder, step: int, name: str) -> Path:
-    return trial.store.local(trial.file(f"checkpoints/step_{step:09d}/{name}"))
+    return trial.store.scratch(trial.file(f"checkpoints/step_{step:09d}/{name}"))
 
 
 def newest(trial: TrialFolder) -> tuple[int | None, list[int]]:

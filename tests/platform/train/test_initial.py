@@ -90,7 +90,7 @@ def test_weights_that_were_lost_or_changed_fail_the_trial(
     session = session_of("backbone.init=start.safetensors")
     init = session.spec.backbone.init
     assert init is not None
-    path = session.trial.store.local(weights_path(init.removeprefix("sha256:")))
+    path = session.trial.store.scratch(weights_path(init.removeprefix("sha256:")))
     path.write_bytes(b"other")
     with pytest.raises(TrialError, match=r"the weights to start from are lost: .* has changed"):
         session.run()

@@ -122,7 +122,7 @@ def test_a_torn_checkpoint_is_passed_over_for_the_one_before_it(
 ) -> None:
     weights = final_state(undisturbed)
     newest = undisturbed.steps("checkpoints")[-1]
-    path = undisturbed.store.local(undisturbed.file(f"checkpoints/step_{newest:09d}/state.pt"))
+    path = undisturbed.store.scratch(undisturbed.file(f"checkpoints/step_{newest:09d}/state.pt"))
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(bytes(data))
@@ -158,7 +158,9 @@ def test_an_export_is_what_plain_timm_loads(undisturbed: TrialFolder) -> None:
         img_size=16,
         num_classes=0,
         checkpoint_path=str(
-            undisturbed.store.local(undisturbed.file("exports/step_000000024/encoder.safetensors"))
+            undisturbed.store.scratch(
+                undisturbed.file("exports/step_000000024/encoder.safetensors")
+            )
         ),
     ).eval()
     assert isinstance(model, VisionTransformer)

@@ -115,7 +115,7 @@ def test_an_error_while_the_manifest_is_made_leaves_nothing(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(importing, "write_durably", full)
+    monkeypatch.setattr(importing, "commit", full)
     with pytest.raises(OSError, match="No space left"):
         import_data(source, tmp_path / "out", max_reject_share=1.0)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
