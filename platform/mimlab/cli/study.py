@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from mimlab.cli.options import Json, Overrides, Preset, StudyFile
+
+if TYPE_CHECKING:
+    from mimlab.search.preview import Preview
 
 POINTS_SHOWN = 60
 
@@ -22,19 +26,20 @@ def validate(
     """
     from mimlab.spec.checks import legal_trials  # torch and timm take seconds to import
     from mimlab.spec.load import load_study
+    from mimlab.spec.space import num_trials
 
     loaded = load_study(file, preset, overrides or [])
-    trials = legal_trials(loaded)
+    trials = num_trials(loaded.study, legal_trials(loaded))
     if as_json:
-        typer.echo(json.dumps({"study": loaded.study.study, "trials": len(trials)}))
+        typer.echo(json.dumps({"study": loaded.study.study, "trials": trials}))
         return
-    typer.echo(f"{file}: study {loaded.study.study!r} is sound; {len(trials)} trials")
+    typer.echo(f"{file}: study {loaded.study.study!r} is sound; {trials} trials")
 
 
 def plan(
     file: StudyFile, preset: Preset = None, overrides: Overrides = None, as_json: Json = False
 ) -> None:
-    """Show the trials that a study would run, after conditions and exclusions.
+    """Show the trials that a study would run, or the space that its search chooses them from.
 
     Example: mimlab plan sweeps/quickstart.yaml --set 'sweep.seeds=[0, 1]'
     """
@@ -46,6 +51,21 @@ def plan(
         typer.echo(shown.model_dump_json(indent=1))
         return
     console = Console()
+    if shown.space is not None:
+        from mimlab.cli.space import space_table
+
+        console.print(space_table(shown, shown.space))
+    else:
+        console.print(_trials(shown))
+        if len(shown.trials) > POINTS_SHOWN:
+            console.print(f"… and {len(shown.trials) - POINTS_SHOWN} more (--json shows all)")
+    console.print(
+        f"{shown.images:,} images of {shown.data}; {shown.to_run} trials to run, "
+        f"{shown.concurrent} at once on this machine"
+    )
+
+
+def _trials(shown: Preview) -> Table:
     table = Table(title=f"{shown.study}: {len(shown.trials)} trials", title_justify="left")
     for name in ("trial", "point", "seed", "hidden of patches", "steps", "state"):
         table.add_column(name)
@@ -54,13 +74,7 @@ def plan(
         hidden = f"{trial.hidden_patches} of {trial.patches}"
         cells = (trial.id, point, str(trial.seed), hidden, f"{trial.steps:,}", trial.state)
         table.add_row(*cells)
-    console.print(table)
-    if len(shown.trials) > POINTS_SHOWN:
-        console.print(f"… and {len(shown.trials) - POINTS_SHOWN} more (--json shows all)")
-    console.print(
-        f"{shown.images:,} images of {shown.data}; {shown.to_run} trials to run, "
-        f"{shown.concurrent} at once on this machine"
-    )
+    return table
 
 
 def schema() -> None:
