@@ -179,6 +179,12 @@ class Created(NamedTuple):
 
 
 @pytest.fixture(scope="session")
+def tiny_study() -> str:
+    """The file of a tiny study of the built-in digits."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
 def create_study() -> Callable[..., Created]:
     """Writes a submission of a study file, with `--set` style changes."""
     # Not before Ray's settings are made.

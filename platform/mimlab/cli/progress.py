@@ -42,10 +42,17 @@ class ProgressView:
     """Draws the trials until told that they have ended."""
 
     def __init__(
-        self, title: str, trials: Sequence[tuple[str, TrialFolder]], note: Callable[[], str]
+        self,
+        title: str,
+        trials: Callable[[], Sequence[tuple[str, TrialFolder]]],
+        note: Callable[[], str],
+        *,
+        expected: int,
     ) -> None:
-        """`trials` are (label, folder); `note` gives a line under the table, empty for none."""
+        """`trials` gives (label, folder) of those that there are by now, of `expected` in all;
+        `note` gives a line under the table, empty for none."""
         self._title = title
+        self._expected = expected
         self._trials = trials
         self._note = note
         self._started = time.monotonic()
@@ -68,10 +75,10 @@ class ProgressView:
             time.sleep(REFRESH_S)
 
     def _lines(self) -> list[Line]:
-        return [Line(label, t.status(), latest(t.probes())) for label, t in self._trials]
+        return [Line(label, t.status(), latest(t.probes())) for label, t in self._trials()]
 
     def _fraction(self, lines: Sequence[Line]) -> float:
-        return sum(line.fraction for line in lines) / max(1, len(lines))
+        return sum(line.fraction for line in lines) / max(1, len(lines), self._expected)
 
     def _eta(self, lines: Sequence[Line]) -> str:
         done = self._fraction(lines)

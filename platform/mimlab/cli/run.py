@@ -152,12 +152,18 @@ def _follow(console: Console, driver: Driver, run_trials: Callable[[], None]) ->
     """Run the trials in a thread and draw their progress; True if they were asked to stop."""
     from mimlab.cli.progress import ProgressView
     from mimlab.compare.rows import label_of
+    from mimlab.storage.folders import TrialFolder
 
     thread = threading.Thread(
         target=_run_quietly, args=(driver, run_trials), name="driver", daemon=True
     )
-    trials = [(label_of(trial.record()), trial) for trial in driver.submission.trials()]
-    view = ProgressView(f"submission {driver.submission.id}", trials, _note(driver))
+    store = driver.submission.store
+
+    def trials() -> list[tuple[str, TrialFolder]]:
+        return [(label_of(record), TrialFolder(store, record.id)) for record in driver.trials()]
+
+    title, expected = f"submission {driver.submission.id}", driver.planned.num_trials
+    view = ProgressView(title, trials, _note(driver), expected=expected)
     interrupts = _Interrupts(console, driver)
     thread.start()
     try:

@@ -28,13 +28,14 @@ def validate(
     """
     from mimlab.spec.checks import legal_trials  # torch and timm take seconds to import
     from mimlab.spec.load import load_study
+    from mimlab.spec.space import num_trials
 
     loaded = load_study(file, preset, overrides or [])
-    trials = legal_trials(loaded)
+    trials = num_trials(loaded.study, legal_trials(loaded))
     if as_json:
-        typer.echo(json.dumps({"study": loaded.study.study, "trials": len(trials)}))
+        typer.echo(json.dumps({"study": loaded.study.study, "trials": trials}))
         return
-    typer.echo(f"{file}: study {loaded.study.study!r} is sound; {len(trials)} trials")
+    typer.echo(f"{file}: study {loaded.study.study!r} is sound; {trials} trials")
 
 
 def plan(
@@ -47,10 +48,11 @@ def plan(
     ] = True,
     as_json: Json = False,
 ) -> None:
-    """Show the trials that a study would run, after conditions and exclusions, and its bill.
+    """Show the trials that a study would run, or the space that a search chooses them from.
 
-    It says which budget they spend equally, and measures here: a few steps of each distinct shape,
-    of which nothing is kept. `mimlab run STUDY --smoke` tries each shape end to end.
+    It says which budget they spend equally, and measures its bill here: a few steps of each
+    distinct shape, of which nothing is kept. `mimlab run STUDY --smoke` tries each shape end to
+    end.
 
     Example: mimlab plan sweeps/quickstart.yaml --set 'sweep.seeds=[0, 1]'
     """
@@ -65,7 +67,7 @@ def plan(
     shown = preview(planned)
     console = Console()
     if not as_json:
-        _show_trials(console, shown)
+        _show(console, shown)
     if measure:
         shown = _with_bill(shown, planned)
     if as_json:
@@ -86,7 +88,24 @@ def _with_bill(shown: Preview, planned: PlannedStudy) -> Preview:
     return shown.model_copy(update={"bill": bill, "warnings": warnings})
 
 
-def _show_trials(console: Console, shown: Preview) -> None:
+def _show(console: Console, shown: Preview) -> None:
+    if shown.space is not None:
+        from mimlab.cli.space import space_table
+
+        console.print(space_table(shown, shown.space))
+    else:
+        console.print(_trials(shown))
+        if len(shown.trials) > POINTS_SHOWN:
+            console.print(f"… and {len(shown.trials) - POINTS_SHOWN} more (--json shows all)")
+    if shown.equal:
+        console.print(shown.equal, highlight=False, soft_wrap=True)
+    console.print(
+        f"{shown.images:,} images of {shown.data}; {shown.to_run} trials to run, "
+        f"{shown.concurrent} at once on this machine"
+    )
+
+
+def _trials(shown: Preview) -> Table:
     table = Table(title=f"{shown.study}: {len(shown.trials)} trials", title_justify="left")
     for name in ("trial", "point", "seed", "hidden of patches", "steps", "state"):
         table.add_column(name)
@@ -95,15 +114,7 @@ def _show_trials(console: Console, shown: Preview) -> None:
         hidden = f"{trial.hidden_patches} of {trial.patches}"
         cells = (trial.id, point, str(trial.seed), hidden, f"{trial.steps:,}", trial.state)
         table.add_row(*cells)
-    console.print(table)
-    if len(shown.trials) > POINTS_SHOWN:
-        console.print(f"… and {len(shown.trials) - POINTS_SHOWN} more (--json shows all)")
-    if shown.equal:
-        console.print(shown.equal, highlight=False, soft_wrap=True)
-    console.print(
-        f"{shown.images:,} images of {shown.data}; {shown.to_run} trials to run, "
-        f"{shown.concurrent} at once on this machine"
-    )
+    return table
 
 
 def schema() -> None:

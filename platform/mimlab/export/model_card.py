@@ -127,7 +127,11 @@ def _made(card: EncoderCard, submission: SubmissionRecord | None) -> list[tuple[
 def _submission_of(trial: TrialFolder) -> SubmissionRecord | None:
     """The submission that ran a trial last, or else one that it is part of."""
     owner = trial.store.read_record(trial.file("owner.json"), OwnerRecord)
-    found = [f.record() for f in submissions(trial.store) if trial.id in f.record().trial_ids]
+    found = [
+        folder.record()
+        for folder in submissions(trial.store)
+        if trial.id in {member.id for member in folder.trials()}
+    ]
     running = [record for record in found if owner and record.id == owner.submission]
     return next(iter([*running, *reversed(found)]), None)
 

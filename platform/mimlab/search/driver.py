@@ -16,6 +16,7 @@ import ray.tune
 from ray.exceptions import RayError
 from ray.tune.progress_reporter import TrialProgressCallback
 
+from mimlab.errors import UserError
 from mimlab.probe.due import AnyProbe, unanswered
 from mimlab.probe.remote import OWN_PROCESSES, probe_baselines
 from mimlab.probe.task import ProbeOrder
@@ -25,12 +26,14 @@ from mimlab.search.hour_limit import HourLimit
 from mimlab.search.placement import PROBE_CPUS, TRIAL_CPUS, concurrent_trials
 from mimlab.search.stopping import scheduler_of
 from mimlab.search.submission import PlannedStudy, go_on_with
+from mimlab.search.suggestions import Suggestions
 from mimlab.search.trial import Told, due_of, run_trial
+from mimlab.search.trial_queue import TrialQueue
 from mimlab.spec.study import trial_spec
 from mimlab.storage import control, lease
 from mimlab.storage.control import StopRequest
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
-from mimlab.storage.records import DONE, RESTARTED, ProbeRecord
+from mimlab.storage.records import DONE, RESTARTED, ProbeRecord, TrialRecord
 from mimlab.storage.store import Store
 from mimlab.track.drain import Drain
 from mimlab.track.view import MlflowView
@@ -77,7 +80,15 @@ class Driver:
         self._options = options or Options()
         self._stopping = threading.Event()
         self._asked: StopRequest | None = None
-        self._specs = {record.id: record.resolved for record in planned.trials}
+        self._view = MlflowView(submission.store, submission.record().tracking_uri)
+        self._trials = {record.id: record for record in submission.trial_records()}
+        self._suggestions = (
+            None if planned.space is None else Suggestions(submission, planned, planned.space)
+        )
+
+    def trials(self) -> list[TrialRecord]:
+        """Every trial that there is by now, from any thread; an adaptive search adds to them."""
+        return list(self._trials.values())
 
     def open_trials(self) -> list[TrialFolder]:
         """Trials that this run is going to start or continue."""
@@ -91,7 +102,7 @@ class Driver:
 
     def _unanswered(self, trial: TrialFolder) -> dict[int, list[AnyProbe]]:
         """Probes of a trial's exports that are due and have no result, e.g. since they changed."""
-        spec = trial_spec(self._specs[trial.id])
+        spec = trial_spec(self._trials[trial.id].resolved)
         exports = set(trial.steps("exports"))
         missing = unanswered(due_of(spec, self.planned.data), trial.probes(), spec.data.splits)
         return {step: probes for step, probes in missing.items() if step in exports}
@@ -107,18 +118,19 @@ class Driver:
         """
         with self._lease() as held:
             trials = self.open_trials()
-            if trials:
+            if trials or self._to_come():
                 self.hours.refuse_spent()
             go_on_with(self.submission, self.planned.study, self._options.study_options)
             # Before MLflow is told anything: another driver may be showing these trials.
             for trial in trials:
                 lease.claim(trial, self.submission)
             with self._tracking():
-                if not trials:
+                to_come = self._to_come()
+                if not trials and not to_come:
                     yield lambda: None
                     return
                 with local_cluster(self.submission.store.scratch(self.submission.path)) as cluster:
-                    at_once = self._concurrent(cluster, len(trials))
+                    at_once = self._concurrent(cluster, len(trials) + to_come)
                     yield lambda: self._run_trials(trials, at_once, held.fence)
 
     def stop(self, state: Literal["stopped", "preempted"], reason: str) -> None:
@@ -157,15 +169,20 @@ class Driver:
 
     @contextlib.contextmanager
     def _tracking(self) -> Iterator[None]:
-        record = self.submission.record()
-        view = MlflowView(self.submission.store, record.tracking_uri)
-        view.open_submission(record, [trial.record() for trial in self.submission.trials()])
-        self.drain = Drain(view)
+        trials = [trial.record() for trial in self.submission.trials()]
+        self._view.open_submission(self.submission.record(), trials)
+        self.drain = Drain(self._view)
         self.drain.start()
         try:
             yield
         finally:
             self.drain.stop()
+
+    def _to_come(self) -> int:
+        """Trials that an adaptive search is still going to add."""
+        if self._suggestions is None:
+            return 0
+        return self._suggestions.left * len(self.planned.study.sweep.seeds)
 
     def _concurrent(self, cluster: Cluster, num_trials: int) -> int:
         study = self.planned.study
@@ -179,14 +196,12 @@ class Driver:
 
     def _run_trials(self, trials: list[TrialFolder], at_once: int, fence: int) -> None:
         for trial in trials:
-            control.clear(trial)
-            if trial.status().state not in DONE:
-                self._mark_pending(trial)
+            self._make_ready(trial)
         if self._stopping.is_set():
             return
         with self.hours.watched(self._reach_limit):
             self._tune(trials, at_once, fence)
-        if not self.open_trials():
+        if not self.open_trials() and not self._to_come():
             self.limit_reached = ""  # too late to keep anything from being finished
 
     def _reach_limit(self, reason: str) -> None:
@@ -195,7 +210,7 @@ class Driver:
 
     def _tune(self, trials: list[TrialFolder], at_once: int, fence: int) -> None:
         study = self.planned.study
-        baselines = self._start_baselines(trials[0])
+        baselines = self._start_baselines(next(iter(self._trials.values())))
         told = Told(
             storage=str(self.submission.store.root),
             submission_id=self.submission.id,
@@ -207,13 +222,12 @@ class Driver:
         trainable = ray.tune.with_resources(run_trial, {"cpu": TRIAL_CPUS})
         ray.tune.Tuner(
             trainable,
-            param_space={
-                "trial": ray.tune.grid_search(
-                    [{"trial_id": t.id, "spec": self._specs[t.id]} for t in trials]
-                ),
-                "told": told.model_dump(mode="json"),
-            },
+            param_space={"told": told.model_dump(mode="json")},
             tune_config=ray.tune.TuneConfig(
+                search_alg=TrialQueue(
+                    [self._trials[trial.id] for trial in trials], partial(self._more, trials)
+                ),
+                num_samples=-1,
                 max_concurrent_trials=at_once,
                 reuse_actors=True,
                 scheduler=scheduler_of(
@@ -241,9 +255,32 @@ class Driver:
         except RayError as error:
             self.baseline_error = str(error).strip().splitlines()[-1]
 
-    def _mark_pending(self, trial: TrialFolder) -> None:
+    def _make_ready(self, trial: TrialFolder) -> None:
+        control.clear(trial)
         status = trial.status()
-        trial.write_status(status.model_copy(update={"state": "pending", "reason": ""}))
+        if status.state not in DONE:
+            trial.write_status(status.model_copy(update={"state": "pending", "reason": ""}))
+
+    def _more(self, running: list[TrialFolder]) -> list[TrialRecord]:
+        """Trials that an adaptive search adds and that have to run; they join those that do."""
+        while self._suggestions is not None and not self._stopping.is_set():
+            try:
+                added = self._suggestions.add()
+                trials = [TrialFolder(self.submission.store, record.id) for record in added]
+                for trial in trials:
+                    lease.claim(trial, self.submission)
+            except UserError as error:
+                self.error = error  # those that run come to their ends
+                return []
+            self._trials |= {record.id: record for record in added}
+            self._view.add_trials(added)
+            to_run = [trial for trial in trials if self._is_open(trial)]
+            for trial in to_run:
+                self._make_ready(trial)
+            running += to_run
+            if to_run or not added:
+                return [self._trials[trial.id] for trial in to_run]
+        return []
 
     def _epochs(self) -> float:
         """Epochs of the trial that has most."""
@@ -252,14 +289,14 @@ class Driver:
             for record in self.planned.trials
         )
 
-    def _start_baselines(self, trial: TrialFolder) -> ray.ObjectRef | None:
+    def _start_baselines(self, trial: TrialRecord) -> ray.ObjectRef | None:
         study = self.planned.study
         have = self.submission.store.list(self.submission.file("baselines"))
         if len(have) == 2 * len(study.probes):
             return None
         order = ProbeOrder(
             storage=str(self.submission.store.root),
-            spec=self._specs[trial.id],
+            spec=trial.resolved,
             data=str(self.planned.data.root),
             threads=1,
             use_gpu=study.resources.gpus_per_worker > 0,

@@ -66,17 +66,19 @@ def bill_of(planned: PlannedStudy, on_shape: Callable[[int, int], None]) -> tupl
     bill = add_up(planned, left, measured)
     workers = planned.study.resources.workers
     trains = [trial_spec(group[0].resolved).train for group in left.groups]
-    return bill, bill.warnings([remedy(train, workers) for train in trains])
+    warnings = bill.warnings([remedy(train, workers) for train in trains])
+    if planned.num_trials > len(planned.trials):
+        warnings.append(
+            f"sweep.search: billed are the {len(planned.trials)} trials that the search begins "
+            f"with; it adds up to {planned.num_trials - len(planned.trials)} more"
+        )
+    return bill, warnings
 
 
 def add_up(planned: PlannedStudy, left: Open, measured: Sequence[Measured]) -> Bill:
     """The bill, where a trial of each of the groups takes what was measured of its shape."""
     study, store = planned.study, storage_of(planned.study)
-    devices, stopping, judging = (
-        devices_of(study.resources),
-        study.sweep.stopping,
-        judging_of(planned),
-    )
+    devices, judging = devices_of(study.resources), judging_of(planned)
     at_once = trials_at_once(left.planned)
     works = {
         record.id: work_of(planned, record, TrialFolder(store, record.id), shape, judging)
@@ -85,8 +87,9 @@ def add_up(planned: PlannedStudy, left: Open, measured: Sequence[Measured]) -> B
     }
     # In the order in which they will run.
     order = [record.id for record in left.planned.trials]
-    factor = stopping.reduction_factor if stopping else None
-    costs = dict(zip(order, costs_of([works[i] for i in order], measured, factor), strict=True))
+    costs = dict(
+        zip(order, costs_of([works[i] for i in order], measured, judging.factor), strict=True)
+    )
 
     def shape_bill(group: Sequence[TrialRecord], takes: Measured) -> ShapeBill:
         ids = [record.id for record in group]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import BaseModel
 
 from mimlab.search.bill import Bill
 from mimlab.search.equal import Spending, equal_words
 from mimlab.search.submission import PlannedStudy, storage_of, trials_at_once
+from mimlab.spec.points import Dimension
+from mimlab.spec.space import Space
 from mimlab.spec.study import TrialSpec, trial_spec
 from mimlab.storage.folders import TrialFolder
 from mimlab.storage.records import DONE, TrialRecord
@@ -33,6 +38,21 @@ class PreviewTrial(BaseModel):
     """`pending`, or what an identical trial in the storage has come to."""
 
 
+class PreviewAxis(BaseModel):
+    """One axis of an adaptive search, or axes that vary together."""
+
+    paths: list[str]
+    condition: dict[str, Any]
+    """Paths and the values that they must have for the axis to exist; empty: it always does."""
+    values: list[Any] | None = None
+    """Of a list; of axes that vary together, a list for each choice."""
+    low: float | None = None
+    """Of a range, as are the next three."""
+    high: float | None = None
+    log: bool = False
+    integer: bool = False
+
+
 class Preview(BaseModel):
     """A study's trials and what they need."""
 
@@ -41,8 +61,13 @@ class Preview(BaseModel):
     images: int
     """That the trial with most of them trains on."""
     trials: list[PreviewTrial]
+    """Of an adaptive search, those that it begins with."""
     equal: str
     """Which budget all trials spend equally, in words; empty for a single trial."""
+    space: list[PreviewAxis] | None
+    """What an adaptive search chooses the other trials from."""
+    num_trials: int
+    """In all."""
     to_run: int
     concurrent: int
     bill: Bill | None = None
@@ -81,7 +106,9 @@ def preview(planned: PlannedStudy) -> Preview:
         images=max(planned.images.values()),
         trials=trials,
         equal=equal_words(spendings),
-        to_run=sum(trial.state not in DONE for trial in trials),
+        space=None if planned.space is None else _axes(planned.space),
+        num_trials=planned.num_trials,
+        to_run=planned.num_trials - sum(trial.state in DONE for trial in trials),
         concurrent=trials_at_once(planned),
     )
 
@@ -91,3 +118,17 @@ def _spending(record: TrialRecord, spec: TrialSpec, num_images: int) -> Spending
     images = steps * spec.train.batch_size
     (asked,) = (record.budget_asked or spec.train.budget.asked).items()
     return Spending(steps, images, images * visible_tokens_per_image(spec), asked)
+
+
+def _axes(space: Space) -> list[PreviewAxis]:
+    return [_axis(axis, condition) for condition, group in space.conditions for axis in group]
+
+
+def _axis(dimension: Dimension, condition: Mapping[str, Any]) -> PreviewAxis:
+    axis = dimension.range
+    if axis is None:
+        paths = [setting.path for setting in dimension.choices[0]]
+        together = [[setting.value for setting in choice] for choice in dimension.choices]
+        values = [choice[0] for choice in together] if len(paths) == 1 else together
+        return PreviewAxis(paths=paths, condition=dict(condition), values=values)
+    return PreviewAxis(paths=[dimension.path], condition=dict(condition), **axis.model_dump())

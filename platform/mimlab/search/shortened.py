@@ -8,6 +8,7 @@ from mimlab.search.frozen import respecified, with_budget
 from mimlab.search.profile import shapes
 from mimlab.search.submission import PlannedStudy, retrialled
 from mimlab.spec.study import Study, trial_spec
+from mimlab.spec.sweep import GridSearch
 from mimlab.storage.records import TrialRecord
 from mimlab.train.config import Budget
 
@@ -36,7 +37,7 @@ def _study(planned: PlannedStudy, storage: str, tracking: str) -> Study:
         "study": EXPERIMENT.format(study.study),
         "data": study.data.model_copy(update={"images": str(planned.data.root)}),
         "probes": tuple(_bounded(probe) for probe in study.probes),
-        "sweep": study.sweep.model_copy(update={"stopping": None}),
+        "sweep": study.sweep.model_copy(update={"search": GridSearch(), "stopping": None}),
         "tracking": study.tracking.model_copy(update={"uri": tracking}),
         "storage": storage,
     }

@@ -7,14 +7,20 @@ becomes a request: the trial saves a checkpoint and ends by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import (
+    ASHAScheduler,
+    FIFOScheduler,
+    MedianStoppingRule,
+    TrialScheduler,
+)
 
-from mimlab.spec.sweep import Asha
+from mimlab.spec.sweep import Asha, Median
 from mimlab.storage.records import ProbeRecord
 
 EPOCH = "epoch"
@@ -22,7 +28,7 @@ EPOCH = "epoch"
 
 
 def scheduler_of(
-    stopping: Asha | None,
+    stopping: Asha | Median | None,
     *,
     max_epochs: float,
     ask_to_stop: Callable[[str, str], None],
@@ -30,11 +36,22 @@ def scheduler_of(
 ) -> TrialScheduler:
     """The scheduler of a study; `ask_to_stop(trial id, reason)` is told of its decisions.
 
-    `past`: results of the trials that do not run again. They fill the rungs, which Ray does not
-    save.
+    `past`: results of the trials that do not run again. They fill the rungs, or the medians, which
+    Ray does not save.
     """
     if stopping is None:
         return FIFOScheduler()
+    if isinstance(stopping, Median):
+        rule = _median(stopping, past)
+    else:
+        rule = _asha(stopping, max_epochs, past)
+    return AskingScheduler(rule, stopping.metric, ask_to_stop)
+
+
+Past = Mapping[str, Sequence[ProbeRecord]]
+
+
+def _asha(stopping: Asha, max_epochs: float, past: Past) -> ASHAScheduler:
     asha = ASHAScheduler(
         time_attr=EPOCH,
         metric=stopping.metric,
@@ -44,18 +61,40 @@ def scheduler_of(
         reduction_factor=stopping.reduction_factor,
         stop_last_trials=False,
     )
+    for trial, results in _remembered(past, stopping.metric):
+        asha.on_trial_add(None, trial)  # pyright: ignore[reportArgumentType]
+        for result in results:
+            asha.on_trial_result(None, trial, result)  # pyright: ignore[reportArgumentType]
+    return asha
+
+
+def _median(stopping: Median, past: Past) -> MedianStoppingRule:
+    median = MedianStoppingRule(
+        time_attr=EPOCH,
+        metric=stopping.metric,
+        mode=stopping.mode,
+        grace_period=stopping.grace_epochs,
+        min_samples_required=stopping.min_trials,
+        # Where there are too few others, a trial goes on instead of making room for them.
+        min_time_slice=math.inf,  # pyright: ignore[reportArgumentType]
+    )
+    for trial, results in _remembered(past, stopping.metric):
+        for result in results:
+            # Takes a result without judging the trial, which has ended.
+            median.on_trial_complete(None, trial, result)  # pyright: ignore[reportArgumentType]
+    return median
+
+
+def _remembered(past: Past, metric: str) -> Iterator[tuple[_PastTrial, list[dict[str, float]]]]:
+    """The trials that have ended, and their results that have the metric."""
     for trial_id, records in past.items():
-        remembered = _PastTrial(trial_id)
-        asha.on_trial_add(None, remembered)  # pyright: ignore[reportArgumentType]
-        for record in records:
-            result = {EPOCH: record.epoch, **record.metrics}
-            asha.on_trial_result(None, remembered, result)  # pyright: ignore[reportArgumentType]
-    return AskingScheduler(asha, stopping.metric, ask_to_stop)
+        results = [{EPOCH: r.epoch, **r.metrics} for r in records if metric in r.metrics]
+        yield _PastTrial(trial_id), results
 
 
 @dataclass(frozen=True)
 class _PastTrial:
-    """All that ASHA asks of a trial."""
+    """All that a scheduler asks of a trial."""
 
     trial_id: str
 
@@ -71,6 +110,7 @@ class AskingScheduler(TrialScheduler):
         self._metric_key = metric
         self._ask_to_stop = ask_to_stop
         self._asked: set[str] = set()
+        self._heard: dict[str, float] = {}
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         self._inner.on_trial_add(tune_controller, trial)
@@ -83,6 +123,10 @@ class AskingScheduler(TrialScheduler):
         trial_id = trial.config["trial"]["trial_id"]
         if trial_id in self._asked or self._metric_key not in result:
             return TrialScheduler.CONTINUE
+        # A trial whose process is started again tells its results from the beginning.
+        if result[EPOCH] <= self._heard.get(trial_id, -math.inf):
+            return TrialScheduler.CONTINUE
+        self._heard[trial_id] = result[EPOCH]
         decision = self._inner.on_trial_result(tune_controller, trial, result)
         if decision == TrialScheduler.STOP:
             self._asked.add(trial_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import getpass
 import json
@@ -10,6 +11,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from mimlab.data.builtin import resolve_images
 from mimlab.data.manifest import DataSet
@@ -27,10 +29,18 @@ from mimlab.spec.expand import Trial, refuse_points
 from mimlab.spec.identity import identity
 from mimlab.spec.load import LoadedStudy
 from mimlab.spec.resolve import study_hash
+from mimlab.spec.space import Space, num_trials, space_of
 from mimlab.spec.study import DataConfig, Study, TrialSpec, study_model, trial_spec
+from mimlab.spec.sweep import OptunaSearch
 from mimlab.storage.bucket_files import check_writable
 from mimlab.storage.folders import SubmissionFolder, TrialFolder, now, submissions
-from mimlab.storage.records import DONE, SubmissionRecord, TrialRecord, TrialsRecord
+from mimlab.storage.records import (
+    DONE,
+    SpaceRecord,
+    SubmissionRecord,
+    TrialRecord,
+    TrialsRecord,
+)
 from mimlab.storage.remote_path import RemotePath
 from mimlab.storage.store import Store
 from mimlab.storage.weights import keep_weights
@@ -49,6 +59,13 @@ class PlannedStudy:
     `mimlab.search.hours`."""
     weights: tuple[bytes, ...] = ()
     """safetensors files that the trials' encoders start from."""
+    space: Space | None = None
+    """What an adaptive search chooses further trials from."""
+
+    @property
+    def num_trials(self) -> int:
+        """In all, those included that a search has yet to choose."""
+        return num_trials(self.study, self.trials)
 
 
 def storage_of(study: Study) -> Store:
@@ -76,16 +93,14 @@ def plan_study(loaded: LoadedStudy) -> PlannedStudy:
             f"{data.root}: no image has a label, so there is nothing to probe; import the images "
             "with their classes, or leave `probes` out"
         )
-    count = _image_counter(data)
-    found = [(trial.settings, p) for trial in trials for p in _subset_problems(trial.spec, count)]
+    count = image_counter(data)
+    found = [(trial.settings, p) for trial in trials for p in subset_problems(trial.spec, count)]
     refuse_points(found, len(trials), loaded.source, remedy=False)
     initial = initial_weights(loaded, trials, storage_of(study))
-    records = [
-        with_tokens_frozen(_record(study, trial, initial.resolved(trial.spec), data))
-        for trial in trials
-    ]
+    space = _space(loaded, initial.resolved(trials[0].spec))
+    records = [record_of(study, t, initial.resolved(t.spec), data, space) for t in trials]
     weights = tuple(found.data for found in initial.found.values())
-    planned = _planned(study, data, records, count, weights)
+    planned = _planned(study, data, records, count, weights, space)
     trials_at_once(planned)
     refuse_warmups(loaded, planned)
     return planned
@@ -98,11 +113,22 @@ def refuse_warmups(loaded: LoadedStudy, planned: PlannedStudy) -> None:
     refuse((Problem(at, found) for found in words if found), loaded.where)
 
 
+def _space(loaded: LoadedStudy, first: TrialSpec) -> Space | None:
+    """The space of an adaptive search, its encoder's weights by their hash."""
+    if not isinstance(loaded.study.sweep.search, OptunaSearch):
+        return None
+    space = space_of(loaded)
+    if first.backbone.init is None:
+        return space
+    backbone = space.base["backbone"] | {"init": first.backbone.init}
+    return dataclasses.replace(space, base=space.base | {"backbone": backbone})
+
+
 Count = Callable[[DataConfig], int]
 """Gives the number of images that a trial trains on."""
 
 
-def _image_counter(data: DataSet) -> Count:
+def image_counter(data: DataSet) -> Count:
     """Chooses each subset once: several trials mostly share it."""
 
     @functools.cache
@@ -112,7 +138,8 @@ def _image_counter(data: DataSet) -> Count:
     return lambda config: count(config.splits.train, config.subset)
 
 
-def _subset_problems(spec: TrialSpec, count: Count) -> Iterator[Problem]:
+def subset_problems(spec: TrialSpec, count: Count) -> Iterator[Problem]:
+    """What is wrong with the part of the data that a trial trains on."""
     if spec.data.subset is None:
         return
     at = ("data", "subset")
@@ -135,9 +162,10 @@ def _planned(
     trials: list[TrialRecord],
     count: Count,
     weights: tuple[bytes, ...] = (),
+    space: Space | None = None,
 ) -> PlannedStudy:
     images = {trial.id: count(trial_spec(trial.resolved).data) for trial in trials}
-    return PlannedStudy(study, data, trials, images, weights)
+    return PlannedStudy(study, data, trials, images, weights, space)
 
 
 def retrialled(planned: PlannedStudy, trials: Sequence[TrialRecord]) -> PlannedStudy:
@@ -154,7 +182,7 @@ def trials_at_once(planned: PlannedStudy) -> int:
     return concurrent_trials(
         study.resources,
         local_capacity(),
-        num_trials=len(planned.trials),
+        num_trials=planned.num_trials,
         probes=bool(study.probes),
         decode=study.data.decode == "tasks",
     )
@@ -171,16 +199,21 @@ def _check_storage(store: Store) -> None:
         raise UserError(f"storage: {exists} may not be written to; name another folder")
 
 
-def _record(study: Study, trial: Trial, spec: TrialSpec, data: DataSet) -> TrialRecord:
+def record_of(
+    study: Study, trial: Trial, spec: TrialSpec, data: DataSet, space: Space | None
+) -> TrialRecord:
+    """A trial as the storage has it; `spec` is its final form, but for a budget in tokens."""
     trial_id, flat = identity(spec, data.fingerprint)
-    return TrialRecord(
+    record = TrialRecord(
         id=trial_id,
         study=study.study,
         seed=spec.seed,
         point=trial.point,
         resolved=spec.model_dump(mode="json"),
         identity=flat,
+        coordinates=space.coordinates(trial.settings) if space else {},
     )
+    return with_tokens_frozen(record)
 
 
 def reopen(folder: SubmissionFolder) -> PlannedStudy:
@@ -197,7 +230,12 @@ def reopen(folder: SubmissionFolder) -> PlannedStudy:
                 f"{data.root}: the data or mimlab's parts have changed since submission "
                 f"{folder.id} was made; run {record.study_file} as a new one with --new"
             )
-    return _planned(study, data, trials, _image_counter(data))
+    return _planned(study, data, trials, image_counter(data), space=_space_in(folder, study))
+
+
+def _space_in(folder: SubmissionFolder, study: Study) -> Space | None:
+    found = folder.store.read_record(folder.file("space.json"), SpaceRecord)
+    return found and Space(study.sweep, found.base, study.resources, Path(found.folder))
 
 
 def unfinished(store: Store, planned: PlannedStudy) -> SubmissionFolder | None:
@@ -209,7 +247,9 @@ def unfinished(store: Store, planned: PlannedStudy) -> SubmissionFolder | None:
     for folder in reversed(submissions(store)):
         record = folder.record()
         same = (record.study_hash, record.trial_ids) == wanted
-        if same and any(trial.status().state not in DONE for trial in folder.trials()):
+        trials = folder.trials() if same else []
+        more = planned.space is not None and len(trials) < planned.num_trials
+        if same and (more or any(trial.status().state not in DONE for trial in trials)):
             return folder
     return None
 
@@ -224,6 +264,9 @@ def create(store: Store, planned: PlannedStudy, file: LoadedStudy) -> Submission
     _write_resolved(folder, study)
     for weights in planned.weights:
         keep_weights(store, weights)
+    if planned.space is not None:
+        space = SpaceRecord(base=planned.space.base, folder=str(planned.space.folder))
+        store.write_record(folder.file("space.json"), space)
     store.write_record(folder.file("trials.json"), TrialsRecord(trials=planned.trials))
     for record in planned.trials:
         store.create(TrialFolder(store, record.id).file("trial.json"), record.to_bytes())

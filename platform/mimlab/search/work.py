@@ -10,9 +10,13 @@ from mimlab.probe.due import due_steps
 from mimlab.search.costs import TrialWork, milestones
 from mimlab.search.submission import PlannedStudy
 from mimlab.spec.study import TrialSpec, trial_spec
+from mimlab.spec.sweep import Median
 from mimlab.storage.folders import TrialFolder
 from mimlab.storage.records import TrialRecord
 from mimlab.train.schedule import steps_every, total_steps
+
+MEDIAN_FACTOR = 2.0
+"""Half of the trials are below the median at the first result that may stop them."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,8 @@ class Judging:
     metric: str = ""
     epochs: Sequence[float] = ()
     """Of the rungs."""
+    factor: float | None = None
+    """One of so many trials goes on at each rung; None: all of them."""
 
 
 def judging_of(planned: PlannedStudy) -> Judging:
@@ -29,9 +35,11 @@ def judging_of(planned: PlannedStudy) -> Judging:
     stopping = planned.study.sweep.stopping
     if stopping is None:
         return Judging()
+    if isinstance(stopping, Median):
+        return Judging(stopping.metric, [stopping.grace_epochs], MEDIAN_FACTOR)
     most = max(_epochs(planned, record) for record in planned.trials)
     rungs = milestones(stopping.grace_epochs, stopping.reduction_factor, most)
-    return Judging(stopping.metric, rungs)
+    return Judging(stopping.metric, rungs, stopping.reduction_factor)
 
 
 def work_of(

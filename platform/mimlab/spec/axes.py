@@ -45,8 +45,8 @@ def _axes_problems(axes: Axes, at: Keys, sweep: SweepConfig) -> Iterator[Problem
             if isinstance(sweep.search, GridSearch):
                 yield Problem(
                     keys,
-                    "a continuous axis needs `search: {name: random, num_trials: …}`; "
-                    "a grid takes a list of values",
+                    "a continuous axis needs `search: {name: random, num_trials: …}`; a grid "
+                    "takes a list of values, and `search: {name: optuna, …}` takes both",
                 )
             continue
         for number, value in enumerate(axis):

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
-from mimlab.probe.config import metric_of
 from mimlab.spec.errors import Problem, refuse
-from mimlab.spec.expand import Trial, expand, refuse_points
+from mimlab.spec.expand import Trial, expand, refuse_axes, refuse_points
 from mimlab.spec.identity import identity
 from mimlab.spec.load import LoadedStudy
-from mimlab.spec.study import REGISTRIES, Resources, Study, TrialSpec
+from mimlab.spec.paths import TIMM_WEIGHTS
+from mimlab.spec.ranking import metric_problems, ranking_problems
+from mimlab.spec.space import space_of
+from mimlab.spec.study import REGISTRIES, Study, TrialSpec
+from mimlab.spec.survey import Check, start_points
+from mimlab.spec.sweep import OptunaSearch
 from mimlab_objectives.backbones.vit import VitBackbone, grid_of
 from mimlab_objectives.masking.plan import Grid, Masking, maskings
 from mimlab_objectives.objectives.base import Objective, objectives
@@ -22,23 +26,52 @@ from mimlab_objectives.registry import Entry, ParamsError
 def legal_trials(loaded: LoadedStudy) -> list[Trial]:
     """Every trial of a study, all of them known to be able to start.
 
+    Of an adaptive search, those that it begins with; what cannot run in its space is avoided.
+
     Raises UserError that lists every trial's problems, says what would be legal, and names the
     points that could be excluded.
     """
+    if isinstance(loaded.study.sweep.search, OptunaSearch):
+        return _start_trials(loaded)
     trials = expand(loaded)
     points = trials[:: len(loaded.study.sweep.seeds)]
-    parts = _once_each(_part_problems)
-    found = [
-        (trial.settings, problem)
-        for trial in points
-        for problem in _problems(trial.spec, loaded.study, parts)
-    ]
+    check = check_of(loaded.study)
+    found = [(trial.settings, problem) for trial in points for problem in check(trial.spec)]
     refuse_points(found, len(points), loaded.source, remedy=True)
     refuse(_same_trials(points), loaded.where)
     return trials
 
 
-Check = Callable[[TrialSpec], Iterable[Problem]]
+def _start_trials(loaded: LoadedStudy) -> list[Trial]:
+    refuse_axes(loaded)
+    study = loaded.study
+    refuse(_init_problems(study), loaded.where)
+    refuse(metric_problems(study.sweep, study.probes), loaded.where)
+    space = space_of(loaded)
+    points = start_points(space, check_of(study), loaded.source)
+    num_seeds = len(study.sweep.seeds)
+    trials = [trial for i, p in enumerate(points) for trial in space.trials(p, i * num_seeds)]
+    refuse(_same_trials(trials[::num_seeds]), loaded.where)
+    return trials
+
+
+def _init_problems(study: Study) -> Iterator[Problem]:
+    """What an encoder starts from is looked at once, before it is known what the search asks."""
+    groups = [(("sweep", "axes"), study.sweep.axes)]
+    groups += [(("sweep", "when", i, "axes"), w.axes) for i, w in enumerate(study.sweep.when)]
+    varied = {"backbone", "backbone.init"}
+    if study.backbone.init == TIMM_WEIGHTS:
+        varied.add("backbone.name")
+    for at, axes in groups:
+        for path in axes.keys() & varied:
+            message = "decides what the encoder starts from, which only a grid or random search can"
+            yield Problem((*at, path), f"{message} vary; use one of these, or give one `init`")
+
+
+def check_of(study: Study) -> Check:
+    """Says what does not fit in a trial of a study."""
+    parts = _once_each(_part_problems)
+    return lambda spec: _problems(spec, study, parts)
 
 
 def _once_each(check: Check) -> Check:
@@ -65,8 +98,8 @@ def _problems(spec: TrialSpec, study: Study, parts: Check) -> Iterator[Problem]:
         yield from parts(spec)
         yield from _masking_problems(spec, grid)
     yield from _batch_problems(spec, study.resources.workers)
-    yield from _budget_problems(spec, study.resources)
-    yield from _stopping_problems(spec, study)
+    yield from _budget_problems(spec, study)
+    yield from ranking_problems(study.sweep, spec.probes, spec.train.budget.epochs)
 
 
 def _part_problems(spec: TrialSpec) -> Iterator[Problem]:
@@ -138,9 +171,10 @@ def _batch_problems(spec: TrialSpec, workers: int) -> Iterator[Problem]:
     )
 
 
-def _budget_problems(spec: TrialSpec, resources: Resources) -> Iterator[Problem]:
-    """Hours of a device that the trial does not have cannot be counted."""
-    budget, at = spec.train.budget, ("train", "budget")
+def _budget_problems(spec: TrialSpec, study: Study) -> Iterator[Problem]:
+    """Hours of a device that the trial does not have cannot be counted, nor those of trials that
+    are not chosen yet measured."""
+    budget, resources, at = spec.train.budget, study.resources, ("train", "budget")
     if budget.gpu_hours is not None and not resources.gpus_per_worker:
         message = "resources.gpus_per_worker is 0, so no GPU time is spent; give cpu_hours instead"
         yield Problem((*at, "gpu_hours"), message)
@@ -150,26 +184,12 @@ def _budget_problems(spec: TrialSpec, resources: Resources) -> Iterator[Problem]
             "gpu_hours instead"
         )
         yield Problem((*at, "cpu_hours"), message)
-
-
-def _stopping_problems(spec: TrialSpec, study: Study) -> Iterator[Problem]:
-    stopping = study.sweep.stopping
-    if stopping is None:
-        return
-    at = ("sweep", "stopping")
-    probes = {metric_of(probe): probe for probe in spec.probes}
-    during = [key for key, p in probes.items() if p.every_epochs is not None]
-    if stopping.metric in probes and stopping.metric not in during:
-        message = f"{stopping.metric} is measured only at the end; give its probe `every_epochs`"
-        yield Problem((*at, "metric"), message)
-    elif stopping.metric not in during:
-        ranks = _listed(during) if during else "none: add a probe with `every_epochs`"
-        message = f"{stopping.metric} cannot rank trials while they run; of the probes there are "
-        yield Problem((*at, "metric"), message + ranks)
-    epochs = spec.train.budget.epochs
-    if epochs is not None and stopping.grace_epochs >= epochs:
-        message = f"{stopping.grace_epochs:g} is not below the budget of {epochs:g} epochs"
-        yield Problem((*at, "grace_epochs"), f"{message}; nothing would ever stop")
+    if budget.in_hours and isinstance(study.sweep.search, OptunaSearch):
+        message = (
+            "hours become steps before a study starts, and `search: optuna` chooses its trials "
+            "afterwards; give epochs, images, steps or visible_tokens"
+        )
+        yield Problem((*at, *budget.asked), message)
 
 
 def _same_trials(points: Sequence[Trial]) -> Iterator[Problem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,7 +18,7 @@ from mimlab.spec.overlay import NotASection, assigned
 from mimlab.spec.points import Point, Setting, SweepProblem, points_of
 from mimlab.spec.positions import Keys, Source, dotted
 from mimlab.spec.resolve import resolved_backbone, resolved_data
-from mimlab.spec.study import TrialSpec, trial_model, trial_spec
+from mimlab.spec.study import Resources, TrialSpec, trial_model, trial_spec
 from mimlab.spec.sweep import Scalar
 
 _SHOWN = 3
@@ -46,10 +47,9 @@ def expand(loaded: LoadedStudy) -> list[Trial]:
     Each point is validated as a whole; whether its parts fit together is for `checks`. Raises
     UserError that lists every problem with the line of the axis value that makes it.
     """
+    refuse_axes(loaded)
     sweep = loaded.study.sweep
-    whole = loaded.preset is None and not loaded.overrides
-    refuse(axis_problems(sweep, loaded.root, whole=whole), loaded.where)
-    base = {key: loaded.root[key] for key in TrialSpec.model_fields if key in loaded.root}
+    base = base_of(loaded)
     try:
         points = points_of(sweep, lambda point: built(base, point))
     except SweepProblem as error:
@@ -61,6 +61,17 @@ def expand(loaded: LoadedStudy) -> list[Trial]:
         for seed in sweep.seeds
     ]
     return [Trial(i, values_of(point), spec, point) for i, (point, spec) in enumerate(pairs)]
+
+
+def refuse_axes(loaded: LoadedStudy) -> None:
+    """Raises UserError for axes, groups and conditions that are wrong by themselves."""
+    whole = loaded.preset is None and not loaded.overrides
+    refuse(axis_problems(loaded.study.sweep, loaded.root, whole=whole), loaded.where)
+
+
+def base_of(loaded: LoadedStudy) -> dict[str, Any]:
+    """The sections of a trial as the study gives them, without defaults."""
+    return {key: loaded.root[key] for key in TrialSpec.model_fields if key in loaded.root}
 
 
 def built(base: dict[str, Any], point: Point) -> dict[str, Any]:
@@ -92,19 +103,37 @@ def _validated(
     specs: list[TrialSpec] = []
     found: list[tuple[Point, Problem]] = []
     for point in points:
-        root = built(base, point) | {"seed": 0}
         try:
-            spec = trial_spec(root)
-        except ValidationError as error:
-            found += [(point, problem) for problem in problems_of(error, root, trial_model())]
-            continue
-        update = {
-            "data": resolved_data(spec.data, folder, loaded.study.resources),
-            "backbone": resolved_backbone(spec.backbone, folder),
-        }
-        specs.append(spec.model_copy(update=update))
+            specs.append(spec_of(base, point, loaded.study.resources, folder))
+        except WrongPoint as error:
+            found += [(point, problem) for problem in error.problems]
     refuse_points(found, len(points), loaded.source, remedy=False)
     return specs
+
+
+class WrongPoint(Exception):
+    """A point that gives no valid trial; `problems` says why."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__(*(problem.message for problem in problems))
+        self.problems = problems
+
+
+def spec_of(base: dict[str, Any], point: Point, resources: Resources, folder: Path) -> TrialSpec:
+    """The base with a point's settings as a trial of seed 0, its paths taken from `folder`.
+
+    Raises SweepProblem and WrongPoint.
+    """
+    root = built(base, point) | {"seed": 0}
+    try:
+        spec = trial_spec(root)
+    except ValidationError as error:
+        raise WrongPoint(problems_of(error, root, trial_model())) from error
+    update = {
+        "data": resolved_data(spec.data, folder, resources),
+        "backbone": resolved_backbone(spec.backbone, folder),
+    }
+    return spec.model_copy(update=update)
 
 
 def refuse_points(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,7 @@ class Setting:
         return self.axis if self.index is None else (*self.axis, self.index)
 
 
+Number = int | float
 Point = tuple[Setting, ...]
 Build = Callable[[Point], Any]
 """The base with a point's settings made."""
@@ -63,19 +64,45 @@ class Dimension:
     """Empty where `range` is given."""
     range: Range | None = None
     origin: Keys = ()
+    """Where the axis is written; of a group, its first."""
+
+    @property
+    def name(self) -> str:
+        """Tells it from every other one of the study: two conditions may have the same path."""
+        return dimension_name(self.origin)
 
     def draw(self, share: float) -> Point:
         """The choice, or the number, that lies at a share in [0, 1) of the axis."""
         if self.range is None:
             return self.choices[int(share * len(self.choices))]
-        return (Setting(self.path, number_at(self.range, share), self.origin),)
+        return self.at(number_at(self.range, share))
+
+    def at(self, value: Number) -> Point:
+        """The choice of a number, or a value of the range."""
+        if self.range is None:
+            return self.choices[int(value)]
+        return (Setting(self.path, rounded(self.range, value), self.origin),)
 
 
-def number_at(axis: Range, share: float) -> float:
+def dimension_name(origin: Keys) -> str:
+    """`masking.ratio`; `when[0] masking.min_area` for an axis of a condition."""
+    return str(origin[-1]) if origin[1] == "axes" else f"when[{origin[2]}] {origin[-1]}"
+
+
+def number_at(axis: Range, share: float) -> Number:
     """The number at a share of a range, to six significant digits and never outside."""
-    low, high = axis.low, axis.high
+    # Each whole number has the same room around it, those at the ends too.
+    around = 0.5 if axis.integer else 0.0
+    low, high = axis.low - around, axis.high + around
     number = low * (high / low) ** share if axis.log else low + (high - low) * share
-    return min(max(float(f"{number:.6g}"), low), high)
+    return rounded(axis, number)
+
+
+def rounded(axis: Range, number: Number) -> Number:
+    """A whole number, or one of six significant digits; never outside the range."""
+    if axis.integer:
+        return int(min(max(round(number), axis.low), axis.high))
+    return min(max(float(f"{number:.6g}"), axis.low), axis.high)
 
 
 def points_of(sweep: SweepConfig, build: Build) -> list[Point]:
@@ -85,33 +112,59 @@ def points_of(sweep: SweepConfig, build: Build) -> list[Point]:
     """
     if isinstance(sweep.search, RandomSearch):
         return _drawn(sweep, sweep.search, build)
-    points = [
-        point for point in _extended(sweep, build, _every) if not _excluded(sweep, build(point))
-    ]
+    points = every_point(sweep, build)
     if points:
         return points
     raise SweepProblem(Problem(("sweep", "exclude"), "leaves out every point"))
 
 
+def every_point(sweep: SweepConfig, build: Build) -> list[Point]:
+    """All points of axes that are lists, the first axis slowest. Raises SweepProblem."""
+    points = _extended(sweep, build, _every)
+    return [point for point in points if not excluded(sweep, build(point))]
+
+
 def _drawn(sweep: SweepConfig, search: RandomSearch, build: Build) -> list[Point]:
-    found: dict[str, Point] = {}
-    for attempt in range(200 + 20 * search.num_trials):
-
-        def draw(dimensions: Sequence[Dimension], attempt: int = attempt) -> list[Point]:
-            shares = [_share(search.seed, attempt, dimension.path) for dimension in dimensions]
-            chosen = (d.draw(share) for d, share in zip(dimensions, shares, strict=True))
-            return [tuple(itertools.chain.from_iterable(chosen))]
-
-        (point,) = _extended(sweep, build, draw)
-        if not _excluded(sweep, build(point)):
-            found.setdefault(json.dumps([[s.path, s.value] for s in point]), point)
-        if len(found) == search.num_trials:
-            return list(found.values())
+    drawn = drawn_points(sweep, build, seed=search.seed, attempts=200 + 20 * search.num_trials)
+    found = list(itertools.islice(drawn, search.num_trials))
+    if len(found) == search.num_trials:
+        return found
     message = (
         f"asks for {search.num_trials} points, but only {len(found)} different ones were found; "
         "lower it, or use `search: {name: grid}`"
     )
     raise SweepProblem(Problem(("sweep", "search", "num_trials"), message))
+
+
+def drawn_points(sweep: SweepConfig, build: Build, *, seed: int, attempts: int) -> Iterator[Point]:
+    """Different points at random, at most `attempts`, without those that are excluded."""
+    seen: set[str] = set()
+    for attempt in range(attempts):
+        point = chosen_point(
+            sweep, build, lambda d, attempt=attempt: d.draw(_share(seed, attempt, d.path))
+        )
+        key = point_key(point)
+        if key not in seen and not excluded(sweep, build(point)):
+            seen.add(key)
+            yield point
+
+
+def chosen_point(sweep: SweepConfig, build: Build, choose: Callable[[Dimension], Point]) -> Point:
+    """The point of which `choose` gives each part; it is asked only for axes that exist there.
+
+    Raises SweepProblem.
+    """
+
+    def together(dimensions: Sequence[Dimension]) -> list[Point]:
+        return [tuple(itertools.chain.from_iterable(map(choose, dimensions)))]
+
+    (point,) = _extended(sweep, build, together)
+    return point
+
+
+def point_key(point: Point) -> str:
+    """Equal for points that set the same paths to the same values."""
+    return json.dumps([[setting.path, setting.value] for setting in point])
 
 
 def _share(seed: int, attempt: int, path: str) -> float:
@@ -126,11 +179,11 @@ def _extended(
     """Points of the axes, each with those of every `when` whose condition it meets."""
     points = choose(dimensions(sweep.axes, ("sweep", "axes"), sweep.zip))
     for number, when in enumerate(sweep.when):
-        extra = choose(dimensions(when.axes, ("sweep", "when", number, "axes")))
+        inner = dimensions(when.axes, ("sweep", "when", number, "axes"))
         points = [
             point + more
             for point in points
-            for more in (extra if matches(when.condition, build(point)) else [()])
+            for more in (choose(inner) if matches(when.condition, build(point)) else [()])
         ]
         _refuse_many(len(points))
     return points
@@ -164,7 +217,7 @@ def dimensions(axes: Axes, origin: Keys, zipped: Iterable[tuple[str, ...]] = ())
         settings = [(Setting(path, value, (*origin, path), i),) for i, value in enumerate(axis)]
         before = result[first].choices if first in result else [()] * len(settings)
         both = [old + new for old, new in zip(before, settings, strict=True)]
-        result[first] = Dimension(first, both)
+        result[first] = Dimension(first, both, origin=(*origin, first))
     return list(result.values())
 
 
@@ -178,5 +231,6 @@ def agrees(value: Any, asked: Any) -> bool:
     return value == asked or (isinstance(asked, list) and value in asked)
 
 
-def _excluded(sweep: SweepConfig, root: Any) -> bool:
+def excluded(sweep: SweepConfig, root: Any) -> bool:
+    """Whether the study leaves this point out."""
     return any(matches(condition, root) for condition in sweep.exclude)

@@ -94,7 +94,10 @@ class SubmissionFolder:
         return record
 
     def trials(self) -> list[TrialFolder]:
-        return [TrialFolder(self.store, trial_id) for trial_id in self.record().trial_ids]
+        """Those that it was made with, then those that an adaptive search has added."""
+        added = self.store.read_record(self.file("trials.json"), TrialsRecord)
+        ids = [*self.record().trial_ids, *(trial.id for trial in (added.trials if added else []))]
+        return [TrialFolder(self.store, trial_id) for trial_id in dict.fromkeys(ids)]
 
     def trial_records(self) -> list[TrialRecord]:
         """The trials as this submission's study has them. Raises UserError if they are missing."""

@@ -3,7 +3,8 @@
 <storage>/submissions/<submission id>/
     submission.json     SubmissionRecord
     study.yaml          the file as it was submitted
-    trials.json         TrialsRecord
+    trials.json         TrialsRecord; an adaptive search adds to it
+    space.json          SpaceRecord, of an adaptive search
     code.zip            the packages that run it
     baselines/*.json    ProbeRecord of the random-initialised encoder and of raw pixels
     lease/000001.json   LeaseRecord, one file per fencing number; the highest one holds
@@ -71,6 +72,7 @@ class SubmissionRecord(Record):
     options: list[str] = []
     """How the file was changed on the command line: `--preset …`, `--set …`."""
     trial_ids: list[str]
+    """Those that it was made with."""
     created: str
     """ISO 8601, UTC."""
     user: str
@@ -95,6 +97,8 @@ class TrialRecord(Record):
     """The study's budget, e.g. `visible_tokens` and how many, where steps took its place."""
     identity: dict[str, str]
     """The keys that make the trial's identity, flat and dotted, as text: MLflow's params."""
+    coordinates: dict[str, int | float] = {}
+    """Where an adaptive search has it: by axis, the number of the choice or the range's value."""
     parent: str | None = None
     """The trial it was forked from."""
 
@@ -107,6 +111,15 @@ class TrialsRecord(Record):
     """
 
     trials: list[TrialRecord]
+
+
+class SpaceRecord(Record):
+    """What an adaptive search makes its trials of, as the study file gave it."""
+
+    base: dict[str, Any]
+    """The sections of a trial, without defaults; weights to start from by their hash."""
+    folder: str
+    """Where relative paths begin."""
 
 
 class StatusRecord(Record):

@@ -93,7 +93,7 @@ class Said:
 Call = Callable[..., Said]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny() -> str:
     """The tiny study's file."""
     return STUDY

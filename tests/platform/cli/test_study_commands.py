@@ -72,3 +72,43 @@ def test_a_preset_changes_what_is_shown(call, folder, command: str) -> None:
     said = call(command, "tiny.yaml", "--preset", "many", "--json", *options)
     trials = json.loads(said.out)["trials"]
     assert (trials if command == "validate" else len(trials)) == 4
+
+
+SEARCH = """\
+sweep:
+  axes:
+    masking.name: [random, block]
+    masking.ratio: {low: 0.3, high: 0.9}
+    train.optimizer.base_lr: {low: 1.0e-3, high: 1.0e-2, log: true}
+  when:
+    - {if: {masking.name: block}, axes: {masking.min_area: {low: 1, high: 8, integer: true}}}
+  seeds: [0, 1]
+  search: {name: optuna, num_trials: 7, startup_trials: 3, metric: probe/knn/top1}
+"""
+
+
+def test_plan_shows_the_space_of_a_search_instead_of_trials(call, folder, tiny: str) -> None:
+    head, _, tail = tiny.partition("sweep:")
+    resources = tail[tail.index("resources:") :]
+    (folder / "tiny.yaml").write_text(head + SEARCH + resources)
+    assert "is sound; 14 trials" in call("validate", "tiny.yaml").out
+    said = call("plan", "tiny.yaml")
+    assert said.code == 0, said
+    for shown in (
+        "tiny: 14 trials, chosen one after the other from this space; the first 6 by chance, each",
+        "random, block",
+        "0.3 to 0.9",
+        "0.001 to 0.01 (log)",
+        "1 to 8 (whole)",
+        "masking.name=block",
+        "14 trials to run",
+    ):
+        assert shown in said.words
+    found = json.loads(call("plan", "tiny.yaml", "--json").out)
+    assert (found["num_trials"], found["to_run"], len(found["trials"])) == (14, 14, 6)
+    assert found["trials"][0]["id"] not in said.words
+    paths = [(axis["paths"], axis["condition"]) for axis in found["space"]]
+    assert paths[2:] == [
+        (["train.optimizer.base_lr"], {}),
+        (["masking.min_area"], {"masking.name": "block"}),
+    ]

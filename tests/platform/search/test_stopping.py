@@ -9,7 +9,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from mimlab.search.stopping import EPOCH, AskingScheduler, scheduler_of
-from mimlab.spec.sweep import Asha
+from mimlab.spec.sweep import Asha, Median
 from mimlab.storage.records import ProbeRecord
 
 KNN = "probe/knn/top1"
@@ -93,14 +93,15 @@ def test_recorded_results_rebuild_the_rungs_after_a_restart(asked) -> None:
     assert [trial_id for trial_id, _ in asked] == ["t1"]
 
 
-def test_trials_that_ended_before_still_fill_the_rungs(asked) -> None:
-    record = ProbeRecord(
+def recorded(epoch: float, score: float) -> ProbeRecord:
+    """What the storage has of a trial that ended before."""
+    return ProbeRecord(
         probe="knn",
         protocol="knn/1",
         settings={},
-        step=1,
-        epoch=5.0,
-        metrics={KNN: 0.9},
+        step=int(epoch),
+        epoch=epoch,
+        metrics={KNN: score},
         encoder_hash="",
         data_fingerprint="",
         num_fit=1,
@@ -108,7 +109,10 @@ def test_trials_that_ended_before_still_fill_the_rungs(asked) -> None:
         seconds=0.0,
         time_ms=0,
     )
-    found = asking(asked, past={"finished": [record]})
+
+
+def test_trials_that_ended_before_still_fill_the_rungs(asked) -> None:
+    found = asking(asked, past={"finished": [recorded(5.0, 0.9)]})
     (late,) = trials(found, 1)
     found.on_trial_result(None, late, result(5.0, 0.2))  # pyright: ignore[reportArgumentType]
     assert [trial_id for trial_id, _ in asked] == ["t0"]
@@ -117,3 +121,71 @@ def test_trials_that_ended_before_still_fill_the_rungs(asked) -> None:
 def test_without_stopping_every_trial_runs_to_its_end() -> None:
     found = scheduler_of(None, max_epochs=1.0, ask_to_stop=lambda *_: None, past={})
     assert isinstance(found, FIFOScheduler)
+
+
+def median(asked: list, past: dict | None = None, **changes: Any) -> TrialScheduler:
+    base = {"name": "median", "metric": KNN, "grace_epochs": 5.0, "min_trials": 3}
+    return scheduler_of(
+        Median.model_validate(base | changes),
+        max_epochs=40.0,
+        ask_to_stop=lambda *ask: asked.append(ask),
+        past=past or {},
+    )
+
+
+def tell(scheduler: TrialScheduler, trial: Trial, *results: tuple[float, float]) -> None:
+    for epoch, score in results:
+        decision = scheduler.on_trial_result(None, trial, result(epoch, score))  # pyright: ignore[reportArgumentType]
+        assert decision == TrialScheduler.CONTINUE
+
+
+def test_the_median_rule_asks_a_trial_whose_best_is_below_the_others_means(asked) -> None:
+    """The others' means up to epoch 10 are 0.3, 0.5 and 0.7: 0.49 is below their median."""
+    found = median(asked)
+    *others, above, below = trials(found, 5)
+    for trial, mean in zip(others, (0.3, 0.5, 0.7), strict=True):
+        tell(found, trial, (5.0, mean - 0.1), (10.0, mean + 0.1))
+    tell(found, above, (10.0, 0.51))
+    assert asked == []
+    tell(found, below, (10.0, 0.39))
+    assert asked == [("t4", "probe/knn/top1 0.3900 at epoch 10")]
+
+
+def test_the_median_rule_waits_for_the_grace_epochs_and_for_enough_trials(asked) -> None:
+    found = median(asked)
+    *others, late = trials(found, 4)
+    for trial in others:
+        tell(found, trial, (4.0, 0.9))
+    tell(found, late, (4.0, 0.1))
+    tell(found, others[0], (5.0, 0.9))
+    tell(found, others[1], (5.0, 0.9))
+    tell(found, late, (5.0, 0.1))
+    assert asked == []
+
+
+def test_the_median_rule_knows_the_trials_that_ended_before(asked) -> None:
+    past = {f"p{i}": [recorded(5.0, 0.5), recorded(10.0, 0.9)] for i in range(3)}
+    past["behind"] = [recorded(5.0, 0.1), recorded(10.0, 0.1)]
+    found = median(asked, past)
+    good, bad = trials(found, 2)
+    tell(found, good, (10.0, 0.75))
+    assert asked == []
+    tell(found, bad, (10.0, 0.2))
+    assert [trial_id for trial_id, _ in asked] == ["t1"]
+
+
+def test_the_median_rule_can_prefer_the_smaller(asked) -> None:
+    found = median(asked, mode="min", min_trials=1)
+    low, high = trials(found, 2)
+    tell(found, low, (5.0, 0.2))
+    tell(found, high, (5.0, 0.4))
+    assert [trial_id for trial_id, _ in asked] == ["t1"]
+
+
+def test_a_trial_that_is_started_again_is_not_counted_twice(asked) -> None:
+    """Its mean stays 0.5, which 0.6 is not below; with 0.9 heard again it would be 0.63."""
+    found = median(asked, min_trials=1)
+    again, other = trials(found, 2)
+    tell(found, again, (5.0, 0.9), (5.0, 0.9), (10.0, 0.1))
+    tell(found, other, (10.0, 0.6))
+    assert asked == []
