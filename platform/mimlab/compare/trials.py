@@ -62,7 +62,7 @@ class TrialResult:
         return self.record.resolved["masking"]
 
     @property
-    def budget(self) -> tuple[str, float] | None:
+    def budget(self) -> tuple[str, int | float] | None:
         """The budget that the study gave it: which kind, and how much of it."""
         train = self.record.resolved.get("train", {})
         asked = self.record.budget_asked or train.get("budget", {})
