@@ -1,10 +1,12 @@
-"""What a study's processes hold beyond their imports, while a trial reads ImageNet JPEGs."""
+"""What an import's and a study's processes hold beyond the libraries that they import."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -22,6 +24,7 @@ MIB, SAMPLE_S = 2**20, 0.5
 WORKER_TITLE = "RayTrainWorker"
 DRIVER_IMPORTS = "mimlab.cli.main, mimlab.search.driver, mimlab.track.view, mlflow, ray.tune"
 WORKER_IMPORTS = "mimlab.train.worker, mimlab.train.session, ray.train.torch, torch._dynamo"
+IMPORTER_IMPORTS = "mimlab.cli.main, mimlab.data.importing, ray.data"
 CHANGES = (
     f"data.image_size={SIZE}",
     "data.splits={train: train, probe_fit: train, probe_test: train}",
@@ -35,47 +38,71 @@ CHANGES = (
 )
 """A model of next to nothing, so that what is left is what mimlab itself holds."""
 
+Look = Callable[[psutil.Process], dict[str, float]]
+"""Figures of a driver and its children at this moment."""
+
 
 class Peaks(threading.Thread):
-    """The most private memory that the driver and the train worker had, in MiB."""
+    """The largest of each figure while a process runs."""
 
-    def __init__(self, driver: psutil.Process) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], look: Look) -> None:
         super().__init__(daemon=True)
-        self.driver = 0.0
-        self.worker = 0.0
-        self._process = driver
+        self.found: dict[str, float] = {}
+        self._process = psutil.Process(process.pid)
+        self._look = look
+        self.start()
 
     def run(self) -> None:
-        while self._process.is_running():
+        while True:
             try:
-                self._look()
+                for name, value in self._look(self._process).items():
+                    self.found[name] = max(self.found.get(name, 0.0), value)
                 self._process.wait(SAMPLE_S)
+                return
             except psutil.TimeoutExpired:
                 continue
             except psutil.NoSuchProcess:
                 return
 
-    def _look(self) -> None:
-        self.driver = max(self.driver, _private(self._process))
-        for child in self._process.children(recursive=True):
-            try:
-                if WORKER_TITLE in " ".join(child.cmdline()):
-                    self.worker = max(self.worker, _private(child))
-            except psutil.NoSuchProcess:
-                continue
-
 
 def run(folder: Path) -> list[Row]:
+    return [_import(folder), *_study(folder)]
+
+
+def _import(folder: Path) -> Row:
+    """CIFAR-10, all 60,000 images."""
+    source = Path(os.environ["MIMLAB_TEST_DATA"], "cifar10")
+    command = [sys.executable, "-m", "mimlab.cli.main", "data", "import", str(source)]
+    imported = _imports(IMPORTER_IMPORTS)
+
+    def look(driver: psutil.Process) -> dict[str, float]:
+        workers = [p for p in driver.children(recursive=True) if _title(p).startswith("ray::")]
+        private = [_private(process) for process in (driver, *workers)]
+        return {"MiB": sum(max(0.0, size - imported) for size in private)}
+
+    process = subprocess.Popen([*command, "--to", str(folder / "cifar")], stdout=subprocess.DEVNULL)
+    peaks = Peaks(process, look)
+    if process.wait():
+        raise RuntimeError("the import failed")
+    what = "memory of an import of 60,000 images beyond imports, all processes"
+    return Row(what, "", None, "≤ 600 MiB", peaks.found)
+
+
+def _study(folder: Path) -> list[Row]:
     shards_of(imagenet(folder / "jpegs", IMAGES), folder / "shards")
     storage = folder / "runs"
     changes = (*CHANGES, f"data.images={folder / 'shards'}", f"storage={storage}")
+
+    def look(driver: psutil.Process) -> dict[str, float]:
+        workers = [p for p in driver.children(recursive=True) if WORKER_TITLE in _title(p)]
+        return {"driver": _private(driver), "worker": max(map(_private, workers), default=0.0)}
+
     process = mimlab_run(changes, folder)
-    peaks = Peaks(psutil.Process(process.pid))
-    peaks.start()
+    peaks = Peaks(process, look)
     if process.wait():
         raise RuntimeError("the study failed")
-    driver = peaks.driver - _imports(DRIVER_IMPORTS)
-    worker = peaks.worker - _imports(WORKER_IMPORTS) - _model(changes) - 2 * _batch()
+    driver = peaks.found["driver"] - _imports(DRIVER_IMPORTS)
+    worker = peaks.found["worker"] - _imports(WORKER_IMPORTS) - _model(changes) - 2 * _batch()
     (log,) = storage.glob("submissions/*/ray-logs/raylet.out")
     spilled = log.read_text(errors="replace").count("Spilled")
     return [
@@ -86,9 +113,19 @@ def run(folder: Path) -> list[Row]:
     ]  # fmt: skip
 
 
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
 def _private(process: psutil.Process) -> float:
-    """Without shared memory, which is the object store's."""
-    return process.memory_full_info().uss / MIB
+    """Without shared memory, which is the object store's; nothing of a process that has ended."""
+    try:
+        return process.memory_full_info().uss / MIB
+    except psutil.Error:
+        return 0.0
 
 
 def _imports(modules: str) -> float:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import ray
 import torch
 from ray.data import DataContext
@@ -16,6 +17,11 @@ from ray.data import DataContext
 from mimlab.search import ray_settings
 from mimlab.search.placement import Capacity
 from mimlab_objectives.plugins import load_plugins
+
+OBJECT_STORE_BYTES = 2 << 30
+"""Ray Data reads ahead while there is room; a window of ImageNet's JPEGs is 0.5 GiB."""
+OBJECT_STORE_SHARE = 0.3
+"""Of the machine's memory at most, as Ray's own default."""
 
 QUIET_LOGGERS = ("ray", "ray.train", "ray.data", "alembic", "mlflow")
 
@@ -44,6 +50,7 @@ def local_cluster(log_folder: Path) -> Iterator[Cluster]:
     ray.init(
         address="local",
         num_cpus=_logical_cpus(),
+        object_store_memory=_object_store_bytes(),
         # Train frees the resources of a trial whose process died through the dashboard's API.
         include_dashboard=True,
         dashboard_host="127.0.0.1",
@@ -74,6 +81,11 @@ def shipped_plugins() -> dict[str, list[str]] | None:
 def local_capacity() -> Capacity:
     """What `local_cluster` is going to have, without starting it."""
     return Capacity(cpus=float(_logical_cpus()), gpus=float(torch.cuda.device_count()))
+
+
+def _object_store_bytes() -> int:
+    """Of a Ray that is started here: what is read ahead of training fits, and no more is taken."""
+    return min(OBJECT_STORE_BYTES, int(OBJECT_STORE_SHARE * psutil.virtual_memory().total))
 
 
 def _logical_cpus() -> int:
