@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 
 from mimlab.storage.remote_path import Place, opened
 
-DIGEST_BYTES = 32
 READ_BYTES = 1 << 20
 
 

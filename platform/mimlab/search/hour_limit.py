@@ -48,11 +48,15 @@ class HourLimit:
     def __init__(self, submission: SubmissionFolder, resources: Resources) -> None:
         self._submission = submission
         self._devices = devices_of(resources)
-        self._held = [_HeldTime(trial, submission.id) for trial in submission.trials()]
+        self._held: dict[str, _HeldTime] = {}
 
     def spent(self) -> float:
         """Device hours so far. Raises OSError, and UserError for a folder that cannot be read."""
-        return sum(held.seconds() for held in self._held) * self._devices.count / 3600
+        for trial in self._submission.trials():  # an adaptive search adds to them
+            if trial.id not in self._held:
+                self._held[trial.id] = _HeldTime(trial, self._submission.id)
+        seconds = sum(held.seconds() for held in list(self._held.values()))
+        return seconds * self._devices.count / 3600
 
     def refuse_spent(self) -> None:
         """Raises UserError, with the command that goes on, if nothing is left to spend."""

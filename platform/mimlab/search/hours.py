@@ -13,11 +13,12 @@ from multiprocessing import get_context
 from mimlab.errors import UserError
 from mimlab.search import ray_settings
 from mimlab.search.frozen import id_as_asked, with_steps
+from mimlab.search.hour_limit import devices_of
 from mimlab.search.profile import ShapeProfile, profile, shapes
 from mimlab.search.submission import PlannedStudy, refuse_warmups, retrialled, storage_of
 from mimlab.spec.load import LoadedStudy, load_study
 from mimlab.spec.resolve import study_hash
-from mimlab.spec.study import Resources, trial_spec
+from mimlab.spec.study import trial_spec
 from mimlab.storage.folders import submissions
 from mimlab.train.schedule import steps_of_amount
 
@@ -68,14 +69,9 @@ def _measured(loaded: LoadedStudy, planned: PlannedStudy) -> dict[str, int]:
             budget = trial_spec(record.resolved).train.budget
             if budget.in_hours:
                 (hours,) = budget.asked.values()
-                spent = shape.step_s * devices(planned.study.resources) / 3600
+                spent = shape.step_s * devices_of(planned.study.resources).count / 3600
                 steps[record.id] = steps_of_amount(hours, spent)
     return steps
-
-
-def devices(resources: Resources) -> float:
-    """GPUs that a trial trains on, or CPU cores where it has none."""
-    return resources.workers * (resources.gpus_per_worker or resources.cpus_per_worker)
 
 
 def _profiled(loaded: LoadedStudy) -> list[ShapeProfile]:

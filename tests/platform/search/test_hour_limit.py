@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,8 +14,9 @@ from mimlab.search.submission import go_on_with, plan_study, reopen, unfinished
 from mimlab.spec.load import load_study
 from mimlab.spec.study import Resources
 from mimlab.storage import lease
+from mimlab.storage.folders import TrialFolder
 from mimlab.storage.journal import Journal
-from mimlab.storage.records import ProbeRecord, StatusRecord
+from mimlab.storage.records import ProbeRecord, StatusRecord, TrialsRecord
 
 TWO_WORKERS = "resources={workers: 2, cpus_per_worker: 0.75, max_cpu_hours: 0.25}"
 
@@ -67,6 +69,19 @@ def test_hours_are_training_time_and_the_last_probes_on_all_devices(made) -> Non
     probe(made, step=12, seconds=1000.0)  # beside the training
     probe(made, step=24, seconds=20.0)
     assert limit.spent() == pytest.approx(120 * 1.5 / 3600)
+
+
+def test_a_trial_that_a_search_adds_later_counts_too(made) -> None:
+    limit = HourLimit(made.submission, resources(made))
+    assert limit.spent() == 0.0
+    known = made.submission.trial_records()
+    added = known[0].model_copy(update={"id": "added-later"})
+    trials = TrialsRecord(trials=[*known, added])
+    made.submission.store.write_record(made.submission.file("trials.json"), trials)
+    later = SimpleNamespace(trial=TrialFolder(made.submission.store, added.id))
+    lease.claim(later.trial, made.submission)
+    train(later, steps=[5, 10])
+    assert limit.spent() == pytest.approx(100 * 1.5 / 3600)
 
 
 def test_a_resume_adds_to_what_was_spent_and_counts_nothing_twice(made) -> None:
