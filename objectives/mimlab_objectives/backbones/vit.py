@@ -9,14 +9,16 @@ from __future__ import annotations
 import difflib
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import timm
 import torch
 from jaxtyping import Float, Int
 from pydantic import Field
+from timm.layers.attention import Attention
 from timm.layers.patch_embed import PatchEmbed
 from timm.models import VisionTransformer, is_model_in_modules
+from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -103,22 +105,20 @@ class VitBackbone(nn.Module):
         self.dim = vit.embed_dim
         self.num_prefix_tokens = vit.num_prefix_tokens
 
-    def encode_visible(
-        self, images: Float[Tensor, "batch 3 height width"], plan: MaskPlan
-    ) -> Float[Tensor, "batch_rounds sequence dim"]:
-        """Encode the kept patches only: (prefix, kept tokens) after the final norm.
+    @property
+    def blocks(self) -> nn.Sequential:
+        """The transformer blocks, for an objective that runs them itself."""
+        return self.vit.blocks
 
-        Hidden pixels are never read: the kept ones are gathered before the patch projection,
-        which is linear in each patch. Raises ValueError if the plan's counts differ by image.
-        """
-        if plan.kept_ids is None:
-            raise ValueError("this masking hides a different number of patches in each image")
-        kept_ids = plan.kept_ids.flatten(0, 1)  # (batch_rounds, kept)
-        embed = self.vit.patch_embed
-        weight = embed.proj.weight.flatten(1)  # (dim, patch_dim)
-        pixels = self._pixels_of(images, plan.kept_ids)
-        tokens = embed.norm(functional.linear(pixels, weight, embed.proj.bias))
-        return self._encode(tokens + functional.embedding(kept_ids, self._patch_positions()))
+    def encode_visible(
+        self,
+        images: Float[Tensor, "batch 3 height width"],
+        plan: MaskPlan,
+        mask_token: Float[Tensor, "1 1 dim"] | None = None,
+    ) -> Float[Tensor, "batch_rounds sequence dim"]:
+        """Encode the kept patches only: (prefix, kept tokens) after the final norm; `embed_visible`
+        says what is seen."""
+        return self.finish(self.blocks(self.embed_visible(images, plan, mask_token)))
 
     def encode_full(
         self,
@@ -127,9 +127,92 @@ class VitBackbone(nn.Module):
         mask_token: Float[Tensor, "1 1 dim"],
     ) -> Float[Tensor, "batch_rounds sequence dim"]:
         """Encode all positions, the hidden ones as `mask_token`, put in before positions."""
-        patches = self.vit.patch_embed(images).unsqueeze(1)  # (batch, 1, tokens, dim)
+        patches = self.patch_tokens(images).unsqueeze(1)  # (batch, 1, tokens, dim)
         tokens = torch.where(plan.hidden.unsqueeze(-1), mask_token, patches).flatten(0, 1)
-        return self._encode(tokens + self._patch_positions())
+        return self.finish(self.blocks(self.embed(tokens)))
+
+    def encode_all(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch sequence dim"]:
+        """Encode whole images, as teachers and probes see them."""
+        return self.finish(self.blocks(self.embed(self.patch_tokens(images))))
+
+    def embed_visible(
+        self,
+        images: Float[Tensor, "batch 3 height width"],
+        plan: MaskPlan,
+        mask_token: Float[Tensor, "1 1 dim"] | None = None,
+    ) -> Float[Tensor, "batch_rounds sequence dim"]:
+        """What the first block is given of the kept patches.
+
+        Pixels of other patches are never read: the kept ones are gathered before the patch
+        projection, which is linear in each patch. Where the plan replaces kept patches,
+        `mask_token` stands in their place. Raises ValueError if the plan's counts differ by image,
+        or if it replaces and there is no mask token.
+        """
+        if plan.kept_ids is None:
+            raise ValueError("this masking hides a different number of patches in each image")
+        kept_ids = plan.kept_ids.flatten(0, 1)  # (batch_rounds, kept)
+        embed = self.vit.patch_embed
+        weight = embed.proj.weight.flatten(1)  # (dim, patch_dim)
+        pixels = self._pixels_of(images, plan.kept_ids)
+        tokens = embed.norm(functional.linear(pixels, weight, embed.proj.bias))
+        if plan.replaced is not None:
+            if mask_token is None:
+                raise ValueError("this masking puts mask tokens into the encoder; there are none")
+            tokens = torch.where(plan.replaced.flatten(0, 1).unsqueeze(-1), mask_token, tokens)
+        return self.embed(tokens, kept_ids)
+
+    def embed(
+        self,
+        tokens: Float[Tensor, "batch_rounds tokens dim"],
+        ids: Int[Tensor, "batch_rounds tokens"] | None = None,
+    ) -> Float[Tensor, "batch_rounds sequence dim"]:
+        """What the first block is given of patch tokens: positions are added, those of the patches
+        `ids` (None: of all, in order), and the prefix is put in front."""
+        table = self.positions()
+        positions = table if ids is None else functional.embedding(ids, table)
+        prefix = self._prefix().expand(len(tokens), -1, -1)
+        sequence = self.vit.pos_drop(torch.cat([prefix, tokens + positions], dim=1))
+        return self.vit.norm_pre(sequence)
+
+    def finish(
+        self, sequence: Float[Tensor, "batch_rounds sequence dim"]
+    ) -> Float[Tensor, "batch_rounds sequence dim"]:
+        """The norm after the last block."""
+        return self.vit.norm(sequence)
+
+    def patch_tokens(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch tokens dim"]:
+        """Embedded patches, without positions."""
+        return self.vit.patch_embed(images)
+
+    def positions(self) -> Float[Tensor, "tokens dim"]:
+        """Positions of the patches, without those of the prefix."""
+        return self._positions()[0, -self.grid[0] * self.grid[1] :]
+
+    def last_attention(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch tokens"]:
+        """Softmax attention of the last block from the class token to each patch of whole images,
+        averaged over heads; from all tokens on average where there is no class token.
+
+        As in gkakogeorgiou/attmask, attmask.py, and OpenDriveLab/maskalign, models_pretrain.py.
+        """
+        *before, last = self.blocks
+        assert isinstance(last, Block)
+        sequence = self.embed(self.patch_tokens(images))
+        for block in before:
+            sequence = block(sequence)
+        attention = cast("Attention", last.attn)
+        batch, length, _ = sequence.shape
+        qkv = attention.qkv(last.norm1(sequence))
+        q, k, _ = qkv.view(batch, length, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
+        q, k = attention.q_norm(q) * attention.scale, attention.k_norm(k)
+        from_token = q[:, :, :1] if self.vit.cls_token is not None else q
+        weights = (from_token @ k.transpose(-2, -1)).softmax(-1)
+        return weights.mean((1, 2))[:, self.num_prefix_tokens :].float()
 
     def set_sincos_positions(self) -> None:
         """Replace the positions by MAE's fixed ones, zero for the prefix, and freeze them.
@@ -142,14 +225,6 @@ class VitBackbone(nn.Module):
             table.zero_()
             table[0, -len(positions) :] = positions.to(table)
         table.requires_grad_(False)
-
-    def _encode(
-        self, patches: Float[Tensor, "batch_rounds tokens dim"]
-    ) -> Float[Tensor, "batch_rounds sequence dim"]:
-        vit = self.vit
-        prefix = self._prefix().expand(len(patches), -1, -1)
-        tokens = vit.pos_drop(torch.cat([prefix, patches], dim=1))
-        return vit.norm(vit.blocks(vit.norm_pre(tokens)))
 
     def _pixels_of(
         self, images: Float[Tensor, "batch 3 height width"], ids: Int[Tensor, "batch rounds kept"]
@@ -168,9 +243,6 @@ class VitBackbone(nn.Module):
     def _positions(self) -> nn.Parameter:
         assert self.vit.pos_embed is not None  # `_own_sizes` refuses models without positions
         return self.vit.pos_embed
-
-    def _patch_positions(self) -> Float[Tensor, "tokens dim"]:
-        return self._positions()[0, -self.grid[0] * self.grid[1] :]
 
     def _prefix(self) -> Float[Tensor, "1 prefix dim"]:
         none = self._positions()[:, :0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,8 +11,8 @@ from pydantic import Field
 from torch import Tensor
 
 from mimlab_objectives.keys import uniform
-from mimlab_objectives.masking.plan import Count, Grid, MaskPlan, MaskRequest, Signal, maskings
-from mimlab_objectives.masking.ratio import Ratio, checked_num_hidden
+from mimlab_objectives.masking.plan import Count, Grid, Masking, MaskPlan, MaskRequest, maskings
+from mimlab_objectives.masking.ratio import HiddenCount, RatioOrSchedule
 from mimlab_objectives.masking.select import plan_of_hidden, repair
 from mimlab_objectives.registry import Params, ParamsError
 
@@ -25,7 +24,7 @@ _LEVELS = 4096
 
 
 class BlockParams(Params):
-    ratio: Ratio = 0.4
+    ratio: RatioOrSchedule = 0.4
     """Fraction of the patches that is hidden, rounded up."""
     min_area: int = Field(default=16, ge=1)
     """Smallest area that is drawn for a rectangle, in patches."""
@@ -34,44 +33,43 @@ class BlockParams(Params):
 
 
 @maskings.register("block", params=BlockParams, paper="Peng et al. 2022, arXiv:2208.06366")
-class Block:
+class Block(Masking):
     """Rectangles, repaired by random patches to an exact count, as in BEiT v2.
 
     As microsoft/unilm, beit2/masking_generator.py. The plan says how many patches were moved.
     """
 
-    requires: ClassVar[frozenset[Signal]] = frozenset()
-    count: ClassVar[Count] = "exact"
-
     def __init__(self, params: BlockParams, grid: Grid) -> None:
         self.blocks = Blocks(params, grid)
-        self.num_hidden = self.blocks.num_hidden
+        self.num_hidden, self.count = self.blocks.hidden.mean, self.blocks.hidden.count
 
     def plan(self, request: MaskRequest) -> MaskPlan:
         """Draw rectangles, then repair the count."""
-        hidden, moved = repair(self.blocks.draw(request.keys), self.num_hidden, request.keys)
-        return plan_of_hidden(hidden, self.blocks.grid, num_hidden=self.num_hidden, repaired=moved)
+        keys, num_hidden = request.keys, self.blocks.hidden.at(request)
+        hidden, moved = repair(self.blocks.draw(keys, num_hidden), num_hidden, keys)
+        return plan_of_hidden(hidden, self.blocks.grid, keys, num_hidden=num_hidden, repaired=moved)
 
 
 @maskings.register(
     "block_unrepaired", params=BlockParams, paper="Bao et al. 2021, arXiv:2106.08254"
 )
-class BlockUnrepaired:
+class BlockUnrepaired(Masking):
     """Rectangles only, as in BEiT: the count often falls a few patches short, never over.
 
     As microsoft/unilm, beit/masking_generator.py.
     """
 
-    requires: ClassVar[frozenset[Signal]] = frozenset()
-    count: ClassVar[Count] = "per_image"
+    count: Count = "per_image"
 
     def __init__(self, params: BlockParams, grid: Grid) -> None:
         self.blocks = Blocks(params, grid)
-        self.num_hidden = self.blocks.num_hidden
+        self.num_hidden = self.blocks.hidden.mean
 
     def plan(self, request: MaskRequest) -> MaskPlan:
         """Draw rectangles; counts differ between images, so that the plan has no indices."""
-        return plan_of_hidden(self.blocks.draw(request.keys), self.blocks.grid, num_hidden=None)
+        keys = request.keys
+        hidden = self.blocks.draw(keys, self.blocks.hidden.at(request))
+        return plan_of_hidden(hidden, self.blocks.grid, keys, num_hidden=None)
 
 
 class Blocks:
@@ -80,7 +78,8 @@ class Blocks:
     def __init__(self, params: BlockParams, grid: Grid) -> None:
         self.grid = grid
         self.min_area = params.min_area
-        self.num_hidden = checked_num_hidden(params.ratio, grid[0] * grid[1], unit="patches")
+        self.hidden = HiddenCount(params.ratio, grid[0] * grid[1], unit="patches")
+        self.least = self.hidden.least
         span = math.log(params.aspect)
         levels = [math.exp(span * (1 - (2 * i + 1) / _LEVELS)) for i in range(_LEVELS)]
         self.aspects = torch.tensor(levels, dtype=torch.float64)
@@ -88,8 +87,8 @@ class Blocks:
 
     def _check(self, params: BlockParams) -> None:
         rows, columns = self.grid
-        asked = f"the {self.num_hidden} patches that ratio {params.ratio} hides"
-        if self.min_area > self.num_hidden:
+        asked = f"the {self.least} patches that ratio {params.ratio} hides"
+        if self.min_area > self.least:
             raise ParamsError(
                 "min_area",
                 f"min_area {self.min_area} exceeds {asked} on a {rows}×{columns} grid: "
@@ -110,9 +109,9 @@ class Blocks:
         height, width = _sides(torch.full_like(self.aspects, area), self.aspects)
         inside = (height < self.grid[0]) & (width < self.grid[1])
         new = height * width
-        return bool((inside & (new > 0) & (new <= self.num_hidden)).any())
+        return bool((inside & (new > 0) & (new <= self.least)).any())
 
-    def draw(self, keys: Int[Tensor, " batch"]) -> Bool[Tensor, "batch tokens"]:
+    def draw(self, keys: Int[Tensor, " batch"], num_hidden: int) -> Bool[Tensor, "batch tokens"]:
         """Hide rectangles until the count is reached or ten in a row were refused.
 
         All images try in step, one rectangle an attempt. The numbers of an attempt depend on the
@@ -124,7 +123,7 @@ class Blocks:
         refused = torch.zeros_like(keys)
         aspects = self.aspects.to(keys.device)
         for attempt in itertools.count():
-            missing = self.num_hidden - hidden.sum((1, 2))
+            missing = num_hidden - hidden.sum((1, 2))
             going = (missing > 0) & (refused < _TRIES)
             if not going.any():
                 break

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 
 from mimlab_objectives.keys import bits
-from mimlab_objectives.masking.plan import Count, Grid, MaskPlan, MaskRequest, Signal, maskings
+from mimlab_objectives.masking.plan import Grid, Masking, MaskPlan, MaskRequest, maskings
 from mimlab_objectives.masking.ratio import Ratio
 from mimlab_objectives.masking.select import plan_of_hidden
 from mimlab_objectives.registry import Params, ParamsError
@@ -23,15 +23,12 @@ class GridParams(Params):
 
 
 @maskings.register("grid", params=GridParams, paper="He et al. 2021, arXiv:2111.06377, table 1f")
-class GridWise:
+class GridWise(Masking):
     """Keeps the patch at the same place of every 2×2 cell.
 
     The paper says that one patch in four is kept regularly, not which; its released code has no
     such mode. `offset` covers both readings.
     """
-
-    requires: ClassVar[frozenset[Signal]] = frozenset()
-    count: ClassVar[Count] = "exact"
 
     def __init__(self, params: GridParams, grid: Grid) -> None:
         rows, columns = grid
@@ -58,4 +55,4 @@ class GridWise:
         column = torch.arange(columns, device=keys.device) % 2
         place = (2 * row[:, None] + column).flatten()  # (tokens,)
         kept = bits(keys, 1) & 3 if self.offset == "random" else keys[:, None] * 0
-        return plan_of_hidden(place != kept, self.grid, num_hidden=self.num_hidden)
+        return plan_of_hidden(place != kept, self.grid, request.keys, num_hidden=self.num_hidden)

@@ -9,22 +9,32 @@ encoder sees, `dim` channels of a token, `patch_dim` numbers of a pixel patch (3
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from mimlab_objectives.masking.corruption import Corruption
 from mimlab_objectives.registry import Registry
 
 Count = Literal["exact", "batch", "per_image"]
 """Whether the hidden count is the same for every image ever, within a batch, or not at all."""
 
 Signal = Literal["teacher_attention", "patch_loss", "features", "prior_map", "pixels"]
-"""What a masking may need from the objective or the data before it can plan."""
+"""What a masking may need before it can plan: `teacher_attention` (batch, tokens), the attention
+that a teacher's class token pays to each patch of the whole image; `patch_loss` (batch, tokens),
+the loss that is predicted for each patch; `features` (batch, tokens, dim), the encoder's own of the
+whole image; `prior_map` (batch, tokens), from a sidecar of the data; `pixels` (batch, 3, height,
+width), the normalised images. The objective supplies the first three, the loop the others."""
+
+Application = Literal["hide", "pixels", "spectrum", "projection"]
+"""What masking means to the model: patches that it does not see, or images or tokens that are
+degraded in pixels, in frequencies, or by a projection over tokens."""
 
 Grid = tuple[int, int]
 """Rows and columns of patches."""
@@ -38,7 +48,8 @@ class MaskRequest:
     """int64, hash of (trial seed, epoch, sample id): the same on any number of workers."""
     progress: float = 0.0
     """Spent ÷ budget, in [0, 1]."""
-    step: int = 0
+    step_key: int = 0
+    """Hash of (trial seed, step): what a whole batch shares, e.g. a drawn ratio."""
     signals: Mapping[Signal, Tensor] = field(default_factory=dict)
 
 
@@ -47,17 +58,29 @@ class MaskPlan:
     """Which patches are hidden, kept and predicted, for `rounds` masks of each image."""
 
     grid: Grid
+    keys: Int[Tensor, " batch"]
+    """Those of the request, for what an objective draws itself, e.g. an order of the patches."""
     hidden: Bool[Tensor, "batch rounds tokens"]
+    """Patches whose content the encoder does not see."""
     kept_ids: Int[Tensor, "batch rounds kept"] | None
-    """int64, the kept patches in ascending order; None where counts differ between images."""
+    """int64, the patches that are given to an encoder of kept patches, in ascending order; None
+    where counts differ between images."""
     restore_ids: Int[Tensor, "batch rounds tokens"] | None
-    """int64, inverse of the order (kept ascending, then hidden ascending); None as above."""
+    """int64, inverse of the order (kept ascending, then the others ascending); None as above."""
     predicted: Bool[Tensor, "batch rounds tokens"]
     """Where the loss counts; the hidden patches unless a masking says otherwise."""
     weight: Float[Tensor, "batch rounds tokens"]
     """Weight of each patch in the loss, 0 where it is not predicted."""
     repaired: Int[Tensor, "batch rounds"]
     """Patches that `repair` moved to reach an exact count: they are not the strategy's own."""
+    replaced: Bool[Tensor, "batch rounds kept"] | None = None
+    """True for kept patches that are hidden all the same: a mask token stands in their place. None
+    where every kept patch is visible."""
+    groups: Int[Tensor, "batch groups size"] | None = None
+    """Ids of patches that are predicted together, of the one round that such plans have (I-JEPA's
+    target blocks); None where all predicted patches are one group."""
+    corruption: Corruption | None = None
+    """How the input is degraded where `application` is not `hide`."""
 
     @property
     def ratio_realised(self) -> Float[Tensor, ""]:
@@ -79,35 +102,43 @@ class MaskPlan:
     def tensors(self) -> list[Tensor]:
         """Every tensor of the plan."""
         values = [getattr(self, field.name) for field in fields(self)]
-        return [value for value in values if isinstance(value, Tensor)]
+        own = [value for value in values if isinstance(value, Tensor)]
+        return own + (self.corruption.tensors() if self.corruption else [])
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> MaskPlan:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        changed = {k: change(v) for k, v in values.items() if isinstance(v, Tensor)}
+        changed: dict[str, Any] = {k: change(v) for k, v in values.items() if isinstance(v, Tensor)}
+        if self.corruption is not None:
+            changed["corruption"] = self.corruption.each(change)
         return replace(self, **changed)
 
 
-@runtime_checkable
-class Masking(Protocol):
+class Masking(ABC):
     """Decides which patches are hidden.
 
     Constructed as `Masking(params, grid)`, which raises `ParamsError` where the parameters cannot
-    hold on that grid; this is how a study is checked before anything runs.
+    hold on that grid; this is how a study is checked before anything runs. What a class declares
+    is what it usually is; an instance may narrow it by its parameters.
     """
 
-    requires: ClassVar[frozenset[Signal]]
-    count: ClassVar[Count]
+    requires: ClassVar[frozenset[Signal]] = frozenset()
+    application: ClassVar[Application] = "hide"
+    couples_batch: ClassVar[bool] = False
+    """Whether an image's mask depends on the other images of its step. Such a masking plans for the
+    whole global batch, on every worker, and is given no signal of the objective."""
+    count: Count = "exact"
+    rounds: int = 1
+    """Masks of one view."""
+    num_hidden: int
+    """Hidden patches asked for, after rounding and cell size; the mean, where a schedule varies
+    them."""
 
+    @abstractmethod
     def __init__(self, params: Any, grid: Grid) -> None: ...
 
-    @property
-    def num_hidden(self) -> int:
-        """Hidden patches asked for, after rounding and cell size."""
-        ...
-
+    @abstractmethod
     def plan(self, request: MaskRequest) -> MaskPlan:
         """A pure function of the request: same keys, same plan, on any device."""
-        ...
 
 
 maskings: Registry[Masking] = Registry("masking")

@@ -3,15 +3,66 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BaseModel, Discriminator, Field, Tag
 
-from mimlab_objectives.masking.plan import num_hidden
+from mimlab_objectives.masking.plan import Count, MaskRequest, num_hidden
+from mimlab_objectives.masking.schedules import CosineRatio, LinearRatio, RatioSchedule
 from mimlab_objectives.registry import ParamsError
 
 Ratio = Annotated[float, Field(gt=0, lt=1)]
 """A fraction of the patches: neither none nor all of them."""
+
+
+def _form(value: Any) -> str:
+    if isinstance(value, dict):
+        return str(value.get("name", "linear"))
+    return str(getattr(value, "name", "number")) if isinstance(value, BaseModel) else "number"
+
+
+RatioOrSchedule = Annotated[
+    Annotated[Ratio, Tag("number")]
+    | Annotated[LinearRatio, Tag("linear")]
+    | Annotated[CosineRatio, Tag("cosine")],
+    Discriminator(_form),
+]
+"""A number, or a schedule by its `name`."""
+
+
+class HiddenCount:
+    """How many of `units` a ratio hides, at any time of a training.
+
+    Raises ParamsError, on the field `ratio`, where it would leave none to keep at some time.
+    """
+
+    def __init__(self, ratio: float | RatioSchedule, units: int, *, unit: str) -> None:
+        self._ratio, self._units = ratio, units
+        if isinstance(ratio, RatioSchedule):
+            self._bounds = [checked_num_hidden(r, units, unit=unit) for r in ratio.bounds()]
+            self.mean = num_hidden(units, ratio.mean())
+        else:
+            self.mean = checked_num_hidden(ratio, units, unit=unit)
+            self._bounds = [self.mean, self.mean]
+
+    @property
+    def count(self) -> Count:
+        """Whether it is always the same."""
+        return "exact" if self._bounds[0] == self._bounds[1] else "batch"
+
+    @property
+    def least(self) -> int:
+        """Fewest that are hidden at any time."""
+        return self._bounds[0]
+
+    def at(self, request: MaskRequest) -> int:
+        """Hidden at the time of a request."""
+        if not isinstance(self._ratio, RatioSchedule):
+            return self.mean
+        least, most = self._bounds
+        exact = num_hidden(self._units, self._ratio.at(request.progress, request.step_key))
+        quantum = self._ratio.quantum
+        return min(max(round(exact / quantum) * quantum, least), most)
 
 
 def checked_num_hidden(ratio: float, units: int, *, unit: str) -> int:

@@ -21,7 +21,7 @@ def select(
     score: Float[Tensor, "batch tokens"], num_hidden: int, keys: Int[Tensor, " batch"], grid: Grid
 ) -> MaskPlan:
     """Hide the `num_hidden` patches of highest score; ties are broken by the key, as `highest`."""
-    return plan_of_hidden(highest(score, num_hidden, keys), grid, num_hidden=num_hidden)
+    return plan_of_hidden(highest(score, num_hidden, keys), grid, keys, num_hidden=num_hidden)
 
 
 def highest(
@@ -64,6 +64,7 @@ def repair(
 def plan_of_hidden(
     hidden: Bool[Tensor, "batch tokens"],
     grid: Grid,
+    keys: Int[Tensor, " batch"],
     *,
     num_hidden: int | None,
     repaired: Int[Tensor, " batch"] | None = None,
@@ -82,6 +83,7 @@ def plan_of_hidden(
     hidden = hidden[:, None]  # (batch, rounds = 1, tokens)
     return MaskPlan(
         grid=grid,
+        keys=keys,
         hidden=hidden,
         kept_ids=kept_ids,
         restore_ids=restore_ids,

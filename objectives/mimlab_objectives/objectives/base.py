@@ -8,31 +8,18 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from mimlab_objectives.backbones.vit import VitBackbone
-from mimlab_objectives.masking.plan import MaskPlan, Signal
+from mimlab_objectives.masking.plan import Application, MaskPlan, Signal
+from mimlab_objectives.objectives.batch import Batch
 from mimlab_objectives.registry import Registry
-from mimlab_objectives.targets.base import Target
+from mimlab_objectives.targets.base import Target, TargetKind
 
-EncoderMode = Literal["visible", "full", "corrupt"]
-"""Whether the encoder sees kept patches only, all positions with mask tokens, or degraded input."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Images of one micro-batch on the training device, normalised; nothing else is guaranteed."""
-
-    ids: Int[Tensor, " batch"]
-    images: Float[Tensor, "batch 3 height width"]
-
-    def __len__(self) -> int:
-        return self.images.shape[0]
-
-    def part(self, start: int, stop: int) -> Batch:
-        """Images `start` to `stop`, e.g. a micro-batch."""
-        return Batch(self.ids[start:stop], self.images[start:stop])
+EncoderMode = Literal["visible", "full", "corrupt", "permuted"]
+"""Whether the encoder sees kept patches only, all positions with mask tokens, degraded input, or
+every patch as far as attention lets it (two streams over a permutation)."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +54,9 @@ class ParamGroup:
     decay: bool
     """Whether weight decay applies."""
     lr_scale: float = 1.0
+    """Learning rate as a multiple of the study's."""
+    decay_scale: float = 1.0
+    """Weight decay as a multiple of the study's, where it applies."""
 
 
 class Objective(nn.Module, ABC):
@@ -77,17 +67,38 @@ class Objective(nn.Module, ABC):
     """
 
     mode: ClassVar[EncoderMode]
+    applications: ClassVar[frozenset[Application]] = frozenset({"hide"})
+    """What maskings may do to the input."""
+    target_kinds: ClassVar[frozenset[TargetKind]] = frozenset({"pixels", "vectors", "classes"})
+    """What it can predict."""
+    supplies: ClassVar[frozenset[Signal]] = frozenset()
+    """Signals that `signals` can give to a masking."""
+    uses_labels: ClassVar[bool] = False
+    """Whether it needs the labels of the images, every one of them."""
+    terms: ClassVar[tuple[str, ...]] = ()
+    """Names of the parts of the loss that every output has in its `terms`."""
+    diagnostics: ClassVar[tuple[str, ...]] = ()
+    """Names of the scalars that every output has in its `diagnostics`."""
+    stages: int = 1
+    """Equal parts of the training, in each of which the learning rate begins anew."""
 
     def __init__(self, params: Any, backbone: VitBackbone, target: Target) -> None:  # noqa: ARG002
         super().__init__()
         self.backbone = backbone
         self.target = target
 
-    def signals(self, batch: Batch, names: frozenset[Signal]) -> dict[Signal, Tensor]:  # noqa: ARG002
-        """What a masking asks for, before planning. Raises KeyError for what it cannot supply."""
-        if names:
-            raise KeyError(f"{type(self).__name__} supplies no signal; asked: {sorted(names)}")
-        return {}
+    @classmethod
+    def needs_equal_counts(cls) -> bool:
+        """Whether every image of a batch must keep equally many patches."""
+        return cls.mode in ("visible", "permuted")
+
+    def after_init(self) -> None:
+        """Called once, when the weights are those that training starts from: copy them here, not
+        in the constructor, into teachers. What a checkpoint holds is loaded afterwards."""
+
+    def signals(self, batch: Batch, names: frozenset[Signal]) -> dict[Signal, Tensor]:
+        """Those of `supplies` that a masking asks for, before it plans; without gradient."""
+        raise NotImplementedError(f"{type(self).__name__} supplies no signal")
 
     @abstractmethod
     def forward(self, batch: Batch, plan: MaskPlan, progress: Progress) -> ObjectiveOutput:
@@ -100,7 +111,8 @@ class Objective(nn.Module, ABC):
         """Predictions as normalised pixels of every patch, for boards (evaluation mode)."""
 
     def after_step(self, progress: Progress) -> None:
-        """Called once after each optimizer step (teacher updates, stage switches)."""
+        """Called once after each optimizer step (teacher updates, stage switches); `progress` is
+        that of the step that has ended."""
 
     def param_groups(self) -> list[ParamGroup]:
         """Weight decay on matrices only: off for biases, norms, tokens and positions.

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from mimlab_objectives.backbones.vit import VitBackbone
 from mimlab_objectives.masking.plan import MaskPlan
 from mimlab_objectives.objectives.base import (
-    Batch,
     EncoderMode,
     Objective,
     ObjectiveOutput,
     Progress,
     objectives,
 )
+from mimlab_objectives.objectives.batch import Batch
+from mimlab_objectives.objectives.losses import RegressionLoss, patch_losses
 from mimlab_objectives.objectives.patchwise import patchwise_output
 from mimlab_objectives.predictors.decoder import MaeDecoder
 from mimlab_objectives.registry import Params
@@ -34,6 +35,8 @@ class MaeParams(Params):
     """Channels of the decoder: a multiple of 4 and of `decoder_heads`."""
     decoder_heads: int = Field(default=16, ge=1)
     """Attention heads of the decoder."""
+    loss: RegressionLoss | None = None
+    """Of vectors; null: squared error, the paper's. Classes have their cross-entropy."""
 
 
 @objectives.register("mae", params=MaeParams, paper="He et al., 2022 (arXiv:2111.06377)")
@@ -50,6 +53,7 @@ class Mae(Objective):
 
     def __init__(self, params: MaeParams, backbone: VitBackbone, target: Target) -> None:
         super().__init__(params, backbone, target)
+        self.loss: RegressionLoss = params.loss or "mse"
         self.decoder = MaeDecoder(
             backbone.dim,
             target.dim,
@@ -68,8 +72,8 @@ class Mae(Objective):
     def forward(self, batch: Batch, plan: MaskPlan, progress: Progress) -> ObjectiveOutput:  # noqa: ARG002
         """The loss of one micro-batch. Raises ValueError if the plan's counts differ by image."""
         prediction = self._predict(batch, plan)
-        target = self.target.compute(batch.images).unsqueeze(1)
-        return patchwise_output((prediction.float() - target).square().mean(-1), plan)
+        target = self.target.compute(batch.images)
+        return patchwise_output(patch_losses(prediction, target, self.loss), plan)
 
     @torch.no_grad()
     def reconstruct(

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from mimlab_objectives.backbones.vit import VitBackbone
 from mimlab_objectives.masking.plan import MaskPlan
 from mimlab_objectives.objectives.base import (
-    Batch,
     EncoderMode,
     Objective,
     ObjectiveOutput,
     Progress,
     objectives,
 )
+from mimlab_objectives.objectives.batch import Batch
+from mimlab_objectives.objectives.losses import RegressionLoss, patch_losses
 from mimlab_objectives.objectives.patchwise import patchwise_output
 from mimlab_objectives.registry import Params
 from mimlab_objectives.targets.base import Target
@@ -27,7 +28,10 @@ _STD = 0.02
 
 
 class SimMimParams(Params):
-    """SimMIM has no parameters of its own: its head is one linear layer."""
+    """The loss; the head is one linear layer."""
+
+    loss: RegressionLoss | None = None
+    """Of vectors; null: absolute error, the paper's. Classes have their cross-entropy."""
 
 
 @objectives.register("simmim", params=SimMimParams, paper="Xie et al., 2022 (arXiv:2111.09886)")
@@ -49,6 +53,7 @@ class SimMim(Objective):
 
     def __init__(self, params: SimMimParams, backbone: VitBackbone, target: Target) -> None:
         super().__init__(params, backbone, target)
+        self.loss: RegressionLoss = params.loss or "l1"
         self.mask_token = nn.Parameter(torch.zeros(1, 1, backbone.dim))
         backbone.apply(_init_matrix)
         for name, parameter in self.named_parameters():
@@ -60,8 +65,8 @@ class SimMim(Objective):
     def forward(self, batch: Batch, plan: MaskPlan, progress: Progress) -> ObjectiveOutput:  # noqa: ARG002
         """The loss of one micro-batch; any number of hidden patches in each image."""
         prediction = self._predict(batch, plan)
-        target = self.target.compute(batch.images).unsqueeze(1)
-        return patchwise_output((prediction.float() - target).abs().mean(-1), plan)
+        target = self.target.compute(batch.images)
+        return patchwise_output(patch_losses(prediction, target, self.loss), plan)
 
     @torch.no_grad()
     def reconstruct(

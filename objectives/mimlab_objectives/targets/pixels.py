@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mimlab_objectives.masking.plan import Grid
 from mimlab_objectives.registry import Params
-from mimlab_objectives.targets.base import targets
+from mimlab_objectives.targets.base import Target, TargetKind, targets
 
 _EPSILON = 1e-6  # facebookresearch/mae, models_mae.py, forward_loss
 
@@ -42,16 +42,18 @@ class PixelParams(Params):
 
 
 @targets.register("pixels", params=PixelParams, paper="He et al., 2022 (arXiv:2111.06377)")
-class PixelTarget:
+class PixelTarget(Target):
     """Normalised pixels of each patch.
 
     With `norm: patch`, mean and unbiased variance run over space and channels together and 1e-6 is
     added to the variance, so that predicting 0 costs (D - 1) / D in squared error (D = 3 · patch²).
     """
 
-    def __init__(self, params: PixelParams, patch_size: int) -> None:
+    kind: ClassVar[TargetKind] = "pixels"
+
+    def __init__(self, params: PixelParams, patch_size: int, grid: Grid) -> None:
+        super().__init__(params, patch_size, grid)
         self.norm = params.norm
-        self.patch_size = patch_size
         self.dim = 3 * patch_size**2
 
     @torch.no_grad()

@@ -66,7 +66,7 @@ def profile(loaded: LoadedStudy, *, steps: int) -> list[ShapeProfile]:
 
 
 def _shape(spec: TrialSpec) -> str:
-    grid = grid_of(spec.backbone, spec.data.image_size)
+    masking = build_masking(spec, grid_of(spec.backbone, spec.data.image_size))
     return json.dumps(
         {
             "image_size": spec.data.image_size,
@@ -74,7 +74,7 @@ def _shape(spec: TrialSpec) -> str:
             "objective": spec.objective.model_dump(),
             "target": spec.target.model_dump(),
             "batch": [spec.train.batch_size, spec.train.accumulate, spec.train.precision],
-            "hidden": build_masking(spec, grid).num_hidden,
+            "hidden": [masking.num_hidden, masking.rounds, sorted(masking.requires)],
         }
     )
 
@@ -110,7 +110,8 @@ def _flops(session: Session) -> int:
     spec, device = session.spec, session.device
     ids = torch.arange(spec.train.batch_size)
     size = spec.data.image_size
-    batch = Batch(ids, torch.randn(len(ids), 3, size, size, device=device))
+    images = torch.randn(len(ids), 3, size, size, device=device)
+    batch = Batch(ids, images, labels=torch.zeros(len(ids), dtype=torch.int64, device=device))
     keys = session.planner.keys(ids, torch.zeros_like(ids))
     objective = session.objective
     plan = session.planner.plan(keys, Progress(0, 0.0), objective=objective, batch=batch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 
@@ -14,13 +14,30 @@ from mimlab.spec.load import LoadedStudy
 from mimlab.spec.paths import TIMM_WEIGHTS
 from mimlab.spec.ranking import metric_problems, ranking_problems
 from mimlab.spec.space import space_of
-from mimlab.spec.study import REGISTRIES, Study, TrialSpec
+from mimlab.spec.study import Study, TrialSpec
 from mimlab.spec.survey import Check, start_points
 from mimlab.spec.sweep import OptunaSearch
 from mimlab_objectives.backbones.vit import VitBackbone, grid_of
-from mimlab_objectives.masking.plan import Grid, Masking, maskings
+from mimlab_objectives.masking.plan import Application, Grid, Masking, Signal, maskings
 from mimlab_objectives.objectives.base import Objective, objectives
-from mimlab_objectives.registry import Entry, ParamsError
+from mimlab_objectives.registry import ParamsError
+from mimlab_objectives.targets.base import Target, TargetKind, targets
+
+OF_THE_LOOP: frozenset[Signal] = frozenset({"pixels", "prior_map"})
+"""Signals that every objective can have, since the training loop supplies them."""
+
+APPLIED: Mapping[Application, str] = {
+    "hide": "hides patches",
+    "pixels": "degrades pixels",
+    "spectrum": "removes frequencies",
+    "projection": "projects tokens",
+}
+KINDS: Mapping[TargetKind, str] = {
+    "pixels": "pixels",
+    "vectors": "vectors",
+    "classes": "classes",
+    "latent": "what the objective's own teacher sees",
+}
 
 
 def legal_trials(loaded: LoadedStudy) -> list[Trial]:
@@ -104,11 +121,22 @@ def _problems(spec: TrialSpec, study: Study, parts: Check) -> Iterator[Problem]:
 
 def _part_problems(spec: TrialSpec) -> Iterator[Problem]:
     """Build everything without memory: a part refuses by itself what it cannot be."""
+    objective, target = objectives[spec.objective.name].part, targets[spec.target.name].part
+    reason = target_problem(objective, target)
+    if reason is not None:
+        usable = [e.name for e in targets.entries() if not target_problem(objective, e.part)]
+        others = [e.name for e in objectives.entries() if not target_problem(e.part, target)]
+        yield Problem(
+            ("target", "name"),
+            f"{spec.target.name} {reason} {spec.objective.name}; take another target "
+            f"({_listed(usable)}) or another objective ({_listed(others)})",
+        )
+        return
     try:
         with torch.device("meta"):
             backbone = VitBackbone(spec.backbone, spec.data.image_size)
-            target = REGISTRIES["target"][spec.target.name].part(spec.target, backbone.patch_size)
-            objectives[spec.objective.name].part(spec.objective, backbone, target)
+            built = target(spec.target, backbone.patch_size, backbone.grid)
+            objective(spec.objective, backbone, built)
     except ParamsError as error:
         sections = ("objective", "target", "backbone")
         owner = next(
@@ -123,39 +151,43 @@ def _part_problems(spec: TrialSpec) -> Iterator[Problem]:
 
 
 def _masking_problems(spec: TrialSpec, grid: Grid) -> Iterator[Problem]:
-    masking = maskings[spec.masking.name]
     objective = objectives[spec.objective.name].part
     try:
-        masking.part(spec.masking, grid)
+        masking = maskings[spec.masking.name].part(spec.masking, grid)
     except ParamsError as error:
         yield Problem(("masking", error.field), str(error))
-    if not _supplies(objective, masking):
-        usable = [e.name for e in maskings.entries() if _supplies(objective, e)]
-        needs = _listed(sorted(masking.part.requires))
+        return
+    reason = pairing_problem(objective, masking)
+    if reason is not None:
+        usable = [e.name for e in maskings.entries() if not pairing_problem(objective, e.part)]
+        others = [e.name for e in objectives.entries() if not pairing_problem(e.part, masking)]
         yield Problem(
             ("masking", "name"),
-            f"{spec.masking.name} needs {needs}, which the objective "
-            f"{spec.objective.name} does not supply; with it go {_listed(usable)}",
-        )
-    if not _count_fits(objective, masking):
-        usable = [e.name for e in maskings.entries() if _count_fits(objective, e)]
-        others = [e.name for e in objectives.entries() if _count_fits(e.part, masking)]
-        yield Problem(
-            ("masking", "name"),
-            f"{spec.masking.name} hides a different number of patches in each image, but the "
-            f"objective {spec.objective.name} encodes only those that are kept, equally many in "
-            f"each image; take another masking ({_listed(usable)}) or another objective "
-            f"({_listed(others)})",
+            f"{spec.masking.name} {reason} {spec.objective.name}; take another masking "
+            f"({_listed(usable)}) or another objective ({_listed(others)})",
         )
 
 
-def _supplies(objective: type[Objective], masking: Entry[Masking]) -> bool:
-    """An objective that leaves `signals` as it is supplies none."""
-    return not masking.part.requires or objective.signals is not Objective.signals
+def pairing_problem(objective: type[Objective], masking: Masking | type[Masking]) -> str | None:
+    """Why an objective cannot train under a masking: words between their two names, or None."""
+    if masking.application not in objective.applications:
+        return f"{APPLIED[masking.application]}, which is not what is undone by the objective"
+    missing = masking.requires - objective.supplies - OF_THE_LOOP
+    if missing:
+        return f"needs {_listed(sorted(missing))}, which is not supplied by the objective"
+    if objective.needs_equal_counts() and masking.count == "per_image":
+        return (
+            "hides a different number of patches in each image, but equally many must be kept in "
+            "each by the objective"
+        )
+    return None
 
 
-def _count_fits(objective: type[Objective], masking: Entry[Masking]) -> bool:
-    return objective.mode != "visible" or masking.part.count != "per_image"
+def target_problem(objective: type[Objective], target: type[Target]) -> str | None:
+    """Why an objective cannot predict a target: words between their two names, or None."""
+    if target.kind in objective.target_kinds:
+        return None
+    return f"gives {KINDS[target.kind]}, which is not what is predicted by the objective"
 
 
 def _batch_problems(spec: TrialSpec, workers: int) -> Iterator[Problem]:

@@ -17,6 +17,8 @@ PHASE_WORDS = {
 
 METRIC_KEYS: dict[str, str] = {
     "train/loss": "Training loss: the weighted sum of the patch losses ÷ the sum of the weights.",
+    "train/term/<name>": "One of the parts that an objective's loss is the sum of.",
+    "train/diagnostic/<name>": "What an objective says about its training besides the loss.",
     "train/lr": "Learning rate of the parameter groups with scale 1.",
     "train/grad_norm": "Global norm of the gradient, before clipping.",
     "train/epoch": "Passes over the training images so far, with fraction.",

@@ -25,5 +25,5 @@ def build_objective(trial: TrialSpec) -> Objective:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key_of(trial.seed, "init"))
         backbone = VitBackbone(trial.backbone, trial.data.image_size)
-        target = targets[trial.target.name].part(trial.target, backbone.patch_size)
+        target = targets[trial.target.name].part(trial.target, backbone.patch_size, backbone.grid)
         return objectives[trial.objective.name].part(trial.objective, backbone, target)

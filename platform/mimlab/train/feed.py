@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, Int64
 from torch import Tensor
 
 from mimlab.data.stream import LocalBatch
@@ -16,16 +17,32 @@ from mimlab.train.clock import Clock
 from mimlab.train.pixels import normalise
 from mimlab.train.threads import single_threaded
 from mimlab_objectives.keys import key_of, sample_keys
-from mimlab_objectives.masking.plan import Masking, MaskPlan, MaskRequest
+from mimlab_objectives.masking.plan import Masking, MaskPlan, MaskRequest, Signal
 from mimlab_objectives.objectives.base import Batch, Objective, Progress
 
 
-class Planner:
-    """Plans masks by (trial seed, epoch, sample id)."""
+@dataclass(frozen=True)
+class GlobalBatches:
+    """What the whole batch of a step is, for maskings that couple its images."""
 
-    def __init__(self, masking: Masking, seed: int) -> None:
+    samples: Callable[[int], tuple[Int64[np.ndarray, " batch"], Int64[np.ndarray, " batch"]]]
+    """Step → ids and epochs of the global batch."""
+    rank: int = 0
+    world: int = 1
+
+
+class Planner:
+    """Plans masks by (trial seed, epoch, sample id), and (trial seed, step) for what a batch
+    shares."""
+
+    def __init__(
+        self, masking: Masking, seed: int, global_batches: GlobalBatches | None = None
+    ) -> None:
+        """Without `global_batches`, the samples that a plan is asked for are the whole batch."""
         self.masking = masking
         self._key = key_of(seed, "mask")
+        self._step_key = key_of(seed, "mask of a batch")
+        self._global = global_batches
 
     def keys(
         self, ids: Int[Tensor, " batch"], epochs: Int[Tensor, " batch"]
@@ -41,13 +58,32 @@ class Planner:
         batch: Batch | None = None,
     ) -> MaskPlan:
         """The plan of a batch; `objective` and `batch` supply the signals that it needs, if any."""
+        whole = self._global if self.masking.couples_batch else None
+        if whole is not None:
+            ids, epochs = map(torch.from_numpy, whole.samples(progress.step))
+            keys = self.keys(ids, epochs).to(keys.device)
         signals = {}
         if self.masking.requires:
             assert objective is not None and batch is not None
             with torch.no_grad():
-                signals = objective.signals(batch, self.masking.requires)
-        request = MaskRequest(keys, progress.fraction, progress.step, signals)
-        return self.masking.plan(request)
+                signals = _signals(objective, batch, self.masking.requires)
+        step_key = key_of(self._step_key, progress.step)
+        plan = self.masking.plan(MaskRequest(keys, progress.fraction, step_key, signals))
+        if whole is None:
+            return plan
+        share = len(keys) // whole.world
+        return plan.part(whole.rank * share, (whole.rank + 1) * share)
+
+
+def _signals(objective: Objective, batch: Batch, names: frozenset[Signal]) -> dict[Signal, Tensor]:
+    found: dict[Signal, Tensor] = {}
+    if "pixels" in names:
+        found["pixels"] = batch.images
+    if "prior_map" in names:
+        assert batch.maps is not None  # a study without such a sidecar is refused
+        found["prior_map"] = batch.maps
+    of_objective = names & objective.supplies
+    return found | (objective.signals(batch, of_objective) if of_objective else {})
 
 
 @dataclass(frozen=True)
@@ -67,9 +103,17 @@ class Feeder:
     """Plans masks and copies batches to the device in a thread of its own."""
 
     def __init__(
-        self, planner: Planner, device: torch.device, total_steps: int, clock: Clock
+        self,
+        planner: Planner,
+        device: torch.device,
+        total_steps: int,
+        clock: Clock,
+        *,
+        labels: bool = False,
     ) -> None:
+        """`labels`: whether batches have those of their images."""
         self._planner = planner
+        self._labels = labels
         self._device = device
         self._clock = clock
         self._total = total_steps
@@ -123,5 +167,6 @@ class Feeder:
             stream.wait_stream(self._copies)
             for tensor in (images, keys, *(plan.tensors() if plan else ())):
                 tensor.record_stream(stream)
-        batch = Batch(local.ids, normalise(images))
+        labels = local.labels.to(images.device, non_blocking=True) if self._labels else None
+        batch = Batch(local.ids, normalise(images), labels)
         return Fed(local.step, batch, keys, plan, local.skipped, waited_s)

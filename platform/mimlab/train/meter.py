@@ -23,7 +23,7 @@ class Diverged(TrialError):
         super().__init__("diverged", f"loss or gradient of step {step} is not finite")
         self.step = step
         self.figures = figures
-        """(steps, figures) of the steps up to it, as `FIGURES` names them."""
+        """(steps, figures) of the steps up to it, `FIGURES` first."""
 
 
 class Meter:
@@ -34,14 +34,17 @@ class Meter:
         pending: torch.Tensor,
         clock: Clock,
         *,
+        names: tuple[str, ...] = FIGURES,
         skipped: int,
         visible_tokens: float,
         scaled: bool = False,
     ) -> None:
         """`pending` (steps, figures): figures since the last point, from a checkpoint or empty.
+        `names` are those of the figures, `FIGURES` first.
 
         `scaled`: a gradient scaler skips steps whose gradient is not finite (fp16).
         """
+        self._names = names
         self._pending = list(pending.unbind())
         self._clock = clock
         self._scaled = scaled
@@ -60,7 +63,7 @@ class Meter:
     def pending(self) -> torch.Tensor:
         """(steps, figures) on the host, for a checkpoint."""
         if not self._pending:
-            return torch.zeros(0, len(FIGURES))
+            return torch.zeros(0, len(self._names))
         return torch.stack(self._pending).cpu()
 
     def check(self, step: int) -> torch.Tensor:
@@ -83,7 +86,7 @@ class Meter:
 
         Raises Diverged, as `check`.
         """
-        columns = dict(zip(FIGURES, self.check(step).unbind(dim=1), strict=True))
+        columns = dict(zip(self._names, self.check(step).unbind(dim=1), strict=True))
         self._pending = []
         self.skipped += int(columns["skipped"].sum())
         self.visible_tokens += float(columns["visible_tokens"].sum())
@@ -99,6 +102,7 @@ class Meter:
             "mask/ratio_realised": float(columns["hidden"].mean()),
             "mask/repaired": float(columns["repaired"].mean()),
             "data/skipped": float(self.skipped),
+            **{f"train/{n}": float(columns[n].mean()) for n in self._names[len(FIGURES) :]},
         }
         self._started, self._images, self._waited_s = time.perf_counter(), 0, 0.0
         return metrics

@@ -13,7 +13,7 @@ def build_optimizer(objective: Objective, config: OptimizerConfig) -> torch.opti
     groups = [
         {
             "params": group.params,
-            "weight_decay": config.weight_decay if group.decay else 0.0,
+            "weight_decay": config.weight_decay * group.decay_scale if group.decay else 0.0,
             "lr_scale": group.lr_scale,
         }
         for group in objective.param_groups()

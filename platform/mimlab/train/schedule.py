@@ -37,32 +37,36 @@ def steps_of_amount(amount: float, per_step: float) -> int:
 class CosineSchedule:
     """Linear warm-up from 0, then half a cosine down to `min_lr`; per step.
 
-    As facebookresearch/mae, util/lr_sched.py.
+    As facebookresearch/mae, util/lr_sched.py. An objective of several stages has that in each.
     """
 
     peak_lr: float
     min_lr: float
     warmup_steps: int
     total_steps: int
+    stages: int = 1
 
     def lr(self, step: int) -> float:
         """Learning rate of the step that is about to run, from 0."""
+        stage_steps = math.ceil(self.total_steps / self.stages)
+        step -= min(step // stage_steps, self.stages - 1) * stage_steps
         if step < self.warmup_steps:
             return self.peak_lr * step / self.warmup_steps
-        left = max(1, self.total_steps - self.warmup_steps)
+        left = max(1, stage_steps - self.warmup_steps)
         cosine = 0.5 * (1 + math.cos(math.pi * (step - self.warmup_steps) / left))
         return self.min_lr + (self.peak_lr - self.min_lr) * cosine
 
 
-def schedule_of(config: TrainConfig, num_images: int) -> CosineSchedule:
-    """The schedule of a trial; `lr = base_lr × batch_size ÷ 256`."""
+def schedule_of(config: TrainConfig, num_images: int, *, stages: int = 1) -> CosineSchedule:
+    """The schedule of a trial; `lr = base_lr × batch_size ÷ 256`. Each stage warms up."""
     total = total_steps(config.budget, num_images, config.batch_size)
     warmup = math.floor(config.warmup_epochs * num_images / config.batch_size)
     return CosineSchedule(
         peak_lr=config.optimizer.base_lr * config.batch_size / 256,
         min_lr=config.min_lr,
-        warmup_steps=min(warmup, total - 1),
+        warmup_steps=min(warmup, math.ceil(total / stages) - 1),
         total_steps=total,
+        stages=stages,
     )
 
 

@@ -33,17 +33,18 @@ from mimlab.train.boards import BoardMaker
 from mimlab.train.build import build_masking, build_objective
 from mimlab.train.checkpoint import TrainingState, discard, newest_checkpoint
 from mimlab.train.clock import Clock
-from mimlab.train.feed import Feeder, Planner
+from mimlab.train.feed import Feeder, GlobalBatches, Planner
 from mimlab.train.fixed_images import fixed_images
 from mimlab.train.log import TrialLog
 from mimlab.train.loop import TrainingRun, train
 from mimlab.train.memory import out_of_memory, ran_out
 from mimlab.train.meter import Diverged, Meter
 from mimlab.train.optimizer import build_optimizer
+from mimlab.train.pixels import normalise
 from mimlab.train.reporter import Reporter
 from mimlab.train.saver import SavePlan, Saver, Trained, Writing
 from mimlab.train.schedule import schedule_of, steps_every
-from mimlab.train.stepper import FIGURES, Stepper
+from mimlab.train.stepper import Stepper, figure_names
 from mimlab_objectives.backbones.initial import start_from
 from mimlab_objectives.objectives.base import Progress
 
@@ -85,10 +86,16 @@ class Session:
         self.split = training_split(self.data, self.spec.data.splits.train, self.spec.data.subset)
         batch_size = self.spec.train.batch_size
         self.plan = ReadPlan(self.split.rows_per_group, self.spec.seed, batch_size)
-        self.schedule = schedule_of(self.spec.train, self.split.num_rows)
         self.objective = build_objective(self.spec).to(device).train()
+        self.schedule = schedule_of(
+            self.spec.train, self.split.num_rows, stages=self.objective.stages
+        )
         grid = self.objective.backbone.grid
-        self.planner = Planner(build_masking(self.spec, grid), self.spec.seed)
+        self.planner = Planner(
+            build_masking(self.spec, grid),
+            self.spec.seed,
+            GlobalBatches(self._samples, place.rank, place.world),
+        )
 
     def run(self) -> Outcome:
         """Train to the end or to a stop. Raises TrialError, and whatever else goes wrong."""
@@ -135,7 +142,13 @@ class Session:
                 self._log_compared(reporter)
 
     def _train(self, run: TrainingRun, start: int) -> Outcome:
-        feeder = Feeder(self.planner, self.device, self.schedule.total_steps, self.clock)
+        feeder = Feeder(
+            self.planner,
+            self.device,
+            self.schedule.total_steps,
+            self.clock,
+            labels=self.objective.uses_labels,
+        )
         stream = self._stream(start)
         try:
             return train(run, feeder.feed(stream))
@@ -168,19 +181,35 @@ class Session:
         )
 
     def _meter(self, state: TrainingState | None) -> Meter:
+        names = figure_names(self.objective)
         return Meter(
-            state.pending if state else torch.zeros(0, len(FIGURES)),
+            state.pending if state else torch.zeros(0, len(names)),
             self.clock,
+            names=names,
             skipped=state.skipped if state else 0,
             visible_tokens=state.visible_tokens if state else 0.0,
             scaled=self.spec.train.precision == "fp16",
         )
 
     def _begin(self) -> int:
-        """Step 0, with the weights that the encoder starts from where the trial names some."""
+        """Step 0, with the weights that the trial starts from and a target that is fitted."""
+        self._start_encoder()
+        self._fit_target()
+        self.objective.after_init()
+        return 0
+
+    def _fit_target(self) -> None:
+        """The same images in every trial and on every rank: the first ones of the split."""
+        target, size = self.objective.target, self.spec.data.image_size
+        if target.fit_images:
+            name = self.spec.data.splits.train
+            pixels, _ = fixed_images(self.data, name, size, target.fit_images)
+            target.fit(normalise(pixels.to(self.device)))
+
+    def _start_encoder(self) -> None:
         init = self.spec.backbone.init
         if init is None:
-            return 0
+            return
         try:
             data = read_weights(self.trial.store, init.removeprefix(CONTENT_PREFIX))
         except (FileNotFoundError, ValueError) as error:
@@ -188,7 +217,6 @@ class Session:
         resampled = start_from(self.objective.backbone, safetensors.torch.load(data))
         if self.place.rank == 0:
             self.log.write("started from weights", {"init": init, "positions": resampled or "same"})
-        return 0
 
     def _restore(
         self,
@@ -215,10 +243,14 @@ class Session:
             )
         return state.step
 
+    def _samples(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Ids and epochs of global batch `step`."""
+        rows, epochs = self.plan.batch(step)
+        return self.split.ids(rows), epochs
+
     def next_batch_hash(self, step: int) -> str:
         """sha256 of the sample ids, epochs and masks of global batch `step`."""
-        rows, epochs = self.plan.batch(step)
-        ids = self.split.ids(rows)
+        ids, epochs = self._samples(step)
         digest = hashlib.sha256(ids.tobytes() + epochs.tobytes())
         if not self.planner.masking.requires:
             keys = self.planner.keys(torch.from_numpy(ids), torch.from_numpy(epochs))
@@ -300,12 +332,13 @@ class Session:
 
     def _write_diverged(self, error: Diverged) -> None:
         """Which samples, and the figures of the steps before: enough to replay the step."""
-        rows, epochs = self.plan.batch(error.step)
+        ids, epochs = self._samples(error.step)
+        names = figure_names(self.objective)
         content = {
             "step": error.step,
-            "ids": self.split.ids(rows).tolist(),
+            "ids": ids.tolist(),
             "epochs": epochs.tolist(),
-            "figures": [dict(zip(FIGURES, row, strict=True)) for row in error.figures.tolist()],
+            "figures": [dict(zip(names, row, strict=True)) for row in error.figures.tolist()],
         }
         path = self.trial.file(f"diverged/{error.step:09d}.json")
         self.trial.store.write(path, json.dumps(content, indent=1).encode())

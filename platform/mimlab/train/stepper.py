@@ -25,11 +25,17 @@ class StepResult:
     """What one step gave, over all micro-batches and ranks; not yet read from the device."""
 
     figures: Float[Tensor, " figures"]
-    """In the order of `FIGURES`."""
+    """In the order of `Stepper.names`."""
 
 
 FIGURES = ("loss", "grad_norm", "hidden", "repaired", "visible_tokens", "skipped", "stop")
 """`hidden` share of patches, `repaired` patches per image, `stop` > 0 if any rank asks to."""
+
+
+def figure_names(objective: type[Objective] | Objective) -> tuple[str, ...]:
+    """What a step of an objective gives: `FIGURES`, then `term/…` and `diagnostic/…` of its own."""
+    terms = (f"term/{name}" for name in objective.terms)
+    return (*FIGURES, *terms, *(f"diagnostic/{name}" for name in objective.diagnostics))
 
 
 class Stepper:
@@ -54,6 +60,8 @@ class Stepper:
         self._clip_norm = config.clip_norm
         self._seed = seed
         self._clock = clock
+        self._terms, self._diagnostics = objective.terms, objective.diagnostics
+        self.names = figure_names(objective)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
         self._world = dist.get_world_size() if dist.is_initialized() else 1
         self._rank = dist.get_rank() if dist.is_initialized() else 0
@@ -78,6 +86,7 @@ class Stepper:
         """
         nominal = float(plan.hidden[0].numel() * self._batch_size)
         totals = self._own_totals(plan, skipped, stop)
+        extras = totals.new_zeros(2 * len(self._terms) + len(self._diagnostics))
         for micro, (part, part_plan) in enumerate(micros := self._micro_batches(batch, plan)):
             # No generator has state to lose: drop path depends on (seed, step, rank, micro) only.
             torch.manual_seed(key_of(self._seed, "drop", progress.step, self._rank, micro))
@@ -85,15 +94,34 @@ class Stepper:
             output = self._forward_backward(part, part_plan, progress, nominal, last=last)
             totals[0] += output.loss_sum.detach()
             totals[1] += output.loss_count.detach()
+            extras += self._extras(output)
+        totals = torch.cat([totals, extras])
         if self._world > 1:
             dist.all_reduce(totals)
-        loss_sum, count, hidden, repaired, tokens, masks, skips, stops = totals.unbind()
+        extras = totals[8:]
+        loss_sum, count, hidden, repaired, tokens, masks, skips, stops = totals[:8].unbind()
         count = count.clamp(min=1e-12)
         with self._clock.phase("optimizer"):
             grad_norm = self._update(scale=self._world * nominal / count)
             self.objective.after_step(progress)
         shares = [loss_sum / count, grad_norm, hidden / tokens, repaired / masks]
-        return StepResult(torch.stack([*shares, tokens - hidden, skips, stops]))
+        own = torch.stack([*shares, tokens - hidden, skips, stops])
+        return StepResult(torch.cat([own, *self._means(extras, len(micros))]))
+
+    def _extras(self, output: ObjectiveOutput) -> Float[Tensor, " extras"]:
+        """Sums of the terms, their counts, and the diagnostics, of one micro-batch."""
+        if not self._terms and not self._diagnostics:
+            return torch.zeros(0, device=self.device)
+        terms = [output.terms[name] for name in self._terms]
+        values = [total for total, _ in terms] + [count for _, count in terms]
+        values += [output.diagnostics[name] for name in self._diagnostics]
+        return torch.stack([value.detach().float() for value in values])
+
+    def _means(self, extras: Float[Tensor, " extras"], micros: int) -> list[Tensor]:
+        """Terms as sum ÷ count; diagnostics as the mean over micro-batches and ranks."""
+        num = len(self._terms)
+        sums, counts, diagnostics = extras[:num], extras[num : 2 * num], extras[2 * num :]
+        return [sums / counts.clamp(min=1e-12), diagnostics / (micros * self._world)]
 
     def _own_totals(self, plan: MaskPlan, skipped: int, stop: bool) -> Float[Tensor, " totals"]:
         """This rank's sums; the first two, loss_sum and loss_count, are still zero."""

@@ -36,10 +36,8 @@ def plan_of(count: int, num_hidden: int, seed: int = 0) -> MaskPlan:
 
 
 def rounds_of(*plans: MaskPlan) -> MaskPlan:
-    columns = zip(*(plan.tensors() for plan in plans), strict=True)
     names = ("hidden", "kept_ids", "restore_ids", "predicted", "weight", "repaired")
-    joined = [torch.cat(column, dim=1) for column in columns]
-    return replace(plans[0], **dict(zip(names, joined, strict=True)))
+    return replace(plans[0], **{n: torch.cat([getattr(p, n) for p in plans], 1) for n in names})
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -124,7 +122,7 @@ def test_kept_patches_may_come_in_any_order() -> None:
 def test_a_plan_with_unequal_counts_is_refused_by_the_visible_mode() -> None:
     hidden = torch.zeros(2, 64, dtype=torch.bool)
     hidden[0, :10], hidden[1, :20] = True, True
-    plan = plan_of_hidden(hidden, (8, 8), num_hidden=None)
+    plan = plan_of_hidden(hidden, (8, 8), torch.arange(len(hidden)), num_hidden=None)
     with pytest.raises(ValueError, match="different number of patches"):
         backbone_of().encode_visible(images_of(2), plan)
 

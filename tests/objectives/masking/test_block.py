@@ -73,7 +73,7 @@ def one_by_one(blocks: Blocks, key: Tensor) -> list[list[bool]]:
     rows, columns = blocks.grid
     mask = [[False] * columns for _ in range(rows)]
     refused = attempt = 0
-    while refused < 10 and (missing := blocks.num_hidden - sum(map(sum, mask))) > 0:
+    while refused < 10 and (missing := blocks.hidden.mean - sum(map(sum, mask))) > 0:
         draws = uniform(key[None], 4, attempt)[0].tolist()
         area = blocks.min_area + (missing - blocks.min_area) * draws[0]
         aspect = float(blocks.aspects[int(draws[1] * len(blocks.aspects))])
@@ -110,7 +110,7 @@ def test_a_batch_is_what_its_images_are_one_by_one(
     grid: tuple[int, int], params: BlockParams
 ) -> None:
     blocks = Blocks(params, grid)
-    masks = blocks.draw(KEYS[:40]).view(40, *grid)
+    masks = blocks.draw(KEYS[:40], blocks.hidden.mean).view(40, *grid)
     assert masks.tolist() == [one_by_one(blocks, key) for key in KEYS[:40]]
 
 

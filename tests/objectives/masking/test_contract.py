@@ -50,29 +50,37 @@ def check(masking: Masking, plan: MaskPlan, grid: Grid) -> None:
     assert torch.equal(plan.weight > 0, plan.predicted)
     assert plan.repaired.shape == (batch, rounds)
     assert plan.repaired.dtype == torch.int64
+    assert torch.equal(plan.keys, plan.keys.long()) and plan.keys.shape == (batch,)
+    assert rounds == masking.rounds
     counts = plan.hidden.sum(2)
     if masking.count == "per_image":
         assert plan.kept_ids is None
         assert plan.restore_ids is None
     else:
-        check_indices(plan, int(counts[0, 0]))
+        check_indices(plan)
+        assert (counts == counts[0, 0]).all()
     if masking.count == "exact":
         assert (counts == masking.num_hidden).all()
         assert 0 < masking.num_hidden < tokens
 
 
-def check_indices(plan: MaskPlan, num_hidden: int) -> None:
-    """Kept ids ascend and are the visible ones; restore ids invert (kept, hidden)."""
+def check_indices(plan: MaskPlan) -> None:
+    """Kept ids ascend, the others are hidden, and restore ids invert (kept, others)."""
     assert plan.kept_ids is not None
     assert plan.restore_ids is not None
     assert plan.kept_ids.dtype == plan.restore_ids.dtype == torch.int64
     batch, rounds, tokens = plan.hidden.shape
-    assert plan.kept_ids.shape == (batch, rounds, tokens - num_hidden)
+    num_kept = plan.kept_ids.shape[2]
     assert (plan.kept_ids.diff(dim=2) > 0).all()
-    visible = torch.ones_like(plan.hidden).scatter(2, plan.kept_ids, False)
-    assert torch.equal(visible, plan.hidden)
-    hidden_ids = plan.hidden.nonzero()[:, 2].view(batch, rounds, num_hidden)
-    order = torch.cat([plan.kept_ids, hidden_ids], 2)
+    left_out = torch.ones_like(plan.hidden).scatter(2, plan.kept_ids, False)
+    assert (plan.hidden | ~left_out).all()
+    kept_hidden = plan.hidden.gather(2, plan.kept_ids)
+    if plan.replaced is None:
+        assert not kept_hidden.any()
+    else:
+        assert torch.equal(plan.replaced, kept_hidden)
+    left_ids = left_out.nonzero()[:, 2].view(batch, rounds, tokens - num_kept)
+    order = torch.cat([plan.kept_ids, left_ids], 2)
     assert torch.equal(order.gather(2, plan.restore_ids), torch.arange(tokens).expand_as(order))
 
 
@@ -161,7 +169,7 @@ def test_to_moves_every_tensor(name: str) -> None:
 def test_progress_and_step_change_nothing_where_no_schedule_is_set(name: str) -> None:
     masking = build(name)
     request = MaskRequest(KEYS[:20])
-    later = replace(request, progress=0.7, step=1234)
+    later = replace(request, progress=0.7, step_key=1234)
     assert same(masking.plan(request), masking.plan(later))
 
 

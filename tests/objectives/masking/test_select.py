@@ -81,7 +81,7 @@ def test_repair_takes_a_uniform_subset(
 
 def test_the_indices_of_a_small_plan() -> None:
     hidden = torch.tensor([[True, False, False, True, False, True]])
-    plan = plan_of_hidden(hidden, (2, 3), num_hidden=3)
+    plan = plan_of_hidden(hidden, (2, 3), torch.arange(len(hidden)), num_hidden=3)
     assert plan.kept_ids is not None
     assert plan.restore_ids is not None
     assert plan.kept_ids.tolist() == [[[1, 2, 4]]]
@@ -92,7 +92,7 @@ def test_the_indices_of_a_small_plan() -> None:
 
 def test_counts_that_differ_give_no_indices() -> None:
     hidden = torch.tensor([[True, False], [True, True]])
-    plan = plan_of_hidden(hidden, (1, 2), num_hidden=None)
+    plan = plan_of_hidden(hidden, (1, 2), torch.arange(len(hidden)), num_hidden=None)
     assert plan.kept_ids is None
     assert plan.restore_ids is None
     assert plan.ratio_realised == 0.75

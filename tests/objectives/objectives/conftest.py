@@ -26,13 +26,13 @@ DECODER = MaeParams(decoder_depth=1, decoder_width=64, decoder_heads=2)
 
 def build_mae(norm: str = "patch", seed: int = 0) -> Objective:
     torch.manual_seed(seed)
-    target = PixelTarget(PixelParams.model_validate({"norm": norm}), 4)
+    target = PixelTarget(PixelParams.model_validate({"norm": norm}), 4, (8, 8))
     return Mae(DECODER, VitBackbone(BACKBONE, 32), target).eval()
 
 
 def build_simmim(norm: str = "none", seed: int = 0) -> Objective:
     torch.manual_seed(seed)
-    target = PixelTarget(PixelParams.model_validate({"norm": norm}), 4)
+    target = PixelTarget(PixelParams.model_validate({"norm": norm}), 4, (8, 8))
     return SimMim(SimMimParams(), VitBackbone(BACKBONE, 32), target).eval()
 
 
@@ -63,8 +63,7 @@ def plan_of() -> Callable[..., MaskPlan]:
         keys = torch.arange(count) + 10_000 * seed
         plans = [select(score, num_hidden, keys + 100 * r, (8, 8)) for r in range(rounds)]
         names = ("hidden", "kept_ids", "restore_ids", "predicted", "weight", "repaired")
-        columns = zip(*(plan.tensors() for plan in plans), strict=True)
-        joined = [torch.cat(column, dim=1) for column in columns]
-        return replace(plans[0], **dict(zip(names, joined, strict=True)))
+        joined = {n: torch.cat([getattr(p, n) for p in plans], dim=1) for n in names}
+        return replace(plans[0], **joined)
 
     return make

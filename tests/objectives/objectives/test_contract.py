@@ -28,8 +28,7 @@ def predictor_of(objective: Objective) -> nn.Module:
 def part_of(plan: MaskPlan, number: int) -> MaskPlan:
     """One round of a plan."""
     names = ("hidden", "kept_ids", "restore_ids", "predicted", "weight", "repaired")
-    tensors = [tensor[:, number : number + 1] for tensor in plan.tensors()]
-    return replace(plan, **dict(zip(names, tensors, strict=True)))
+    return replace(plan, **{name: getattr(plan, name)[:, number : number + 1] for name in names})
 
 
 def test_registered_names_build_their_classes() -> None:

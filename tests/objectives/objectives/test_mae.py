@@ -26,7 +26,7 @@ def mae_of(patch: int = 4, *, image_size: int = 32, norm: str = "patch", seed: i
     backbone = BackboneParams(
         name="vit_tiny_patch16_224", patch_size=patch, embed_dim=48, depth=2, num_heads=3
     )
-    target = PixelTarget(PixelParams.model_validate({"norm": norm}), patch)
+    target = PixelTarget(PixelParams.model_validate({"norm": norm}), patch, (8, 8))
     return Mae(DECODER, VitBackbone(backbone, image_size), target).eval()
 
 
@@ -110,7 +110,7 @@ def test_the_loss_is_that_of_the_paper_written_out(num_kept: int) -> None:
     shuffle = torch.rand(3, 64).argsort(dim=1)
     hidden = torch.ones(3, 64, dtype=torch.bool)
     hidden[torch.arange(3)[:, None], shuffle[:, :num_kept]] = False
-    plan = plan_of_hidden(hidden, (8, 8), num_hidden=64 - num_kept)
+    plan = plan_of_hidden(hidden, (8, 8), torch.arange(len(hidden)), num_hidden=64 - num_kept)
     output = mae(Batch(torch.arange(3), images), plan, START)
     weights = {name: value.double() for name, value in mae.state_dict().items()}
     expected = naive_loss(weights, images.double(), shuffle, num_kept)
@@ -178,7 +178,11 @@ def test_reconstruct_gives_pixels_that_a_board_can_show(
 def test_a_plan_with_unequal_counts_is_refused(batch_of: Callable[..., Batch]) -> None:
     hidden = torch.arange(64) < torch.tensor([[10], [20]])
     with pytest.raises(ValueError, match="different number of patches"):
-        mae_of()(batch_of(2), plan_of_hidden(hidden, (8, 8), num_hidden=None), START)
+        mae_of()(
+            batch_of(2),
+            plan_of_hidden(hidden, (8, 8), torch.arange(len(hidden)), num_hidden=None),
+            START,
+        )
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def simmim_of(*, dim: int = 32, depth: int = 2, norm: str = "none") -> SimMim:
     params = BackboneParams(
         name="vit_tiny_patch16_224", patch_size=4, embed_dim=dim, depth=depth, num_heads=2
     )
-    target = PixelTarget(PixelParams.model_validate({"norm": norm}), 4)
+    target = PixelTarget(PixelParams.model_validate({"norm": norm}), 4, (8, 8))
     return SimMim(SimMimParams(), VitBackbone(params, 32), target).eval()
 
 
@@ -42,15 +42,11 @@ def test_a_prediction_that_is_off_by_c_costs_c(
 def test_images_may_hide_different_numbers_of_patches(batch_of: Callable[..., Batch]) -> None:
     hidden = torch.arange(64) < torch.tensor([[10], [50]])
     simmim, batch = simmim_of(), batch_of(2)
-    output = simmim(batch, plan_of_hidden(hidden, (8, 8), num_hidden=None), START)
+    plan = plan_of_hidden(hidden, (8, 8), torch.arange(2), num_hidden=None)
+    output = simmim(batch, plan, START)
     assert output.loss_count == 60
     # the mean runs over the patches of the batch, not over per-image means
-    alone = [
-        simmim(
-            batch.part(i, i + 1), plan_of_hidden(hidden[i : i + 1], (8, 8), num_hidden=None), START
-        )
-        for i in range(2)
-    ]
+    alone = [simmim(batch.part(i, i + 1), plan.part(i, i + 1), START) for i in range(2)]
     total = alone[0].loss_sum + alone[1].loss_sum
     torch.testing.assert_close(output.loss_sum, total, rtol=1e-5, atol=0)
 

@@ -37,28 +37,28 @@ def test_an_image_that_patches_do_not_tile_is_refused() -> None:
 
 
 def test_standardised_patches_have_mean_zero_and_unbiased_variance_one() -> None:
-    target = PixelTarget(PixelParams(), 8).compute(5 * images_of(2, 3, 8) + 3)
+    target = PixelTarget(PixelParams(), 8, (8, 8)).compute(5 * images_of(2, 3, 8) + 3)
     torch.testing.assert_close(target.mean(-1), torch.zeros(2, 6), atol=1e-6, rtol=0)
     torch.testing.assert_close(target.var(-1, correction=1), torch.ones(2, 6), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("patch", [4, 16])
 def test_predicting_zero_costs_one_less_than_the_dimension(patch: int) -> None:
-    target = PixelTarget(PixelParams(), patch)
+    target = PixelTarget(PixelParams(), patch, (8, 8))
     cost = target.compute(images_of(2, 2, patch)).square().mean(-1)
     exact = (target.dim - 1) / target.dim
     torch.testing.assert_close(cost, torch.full_like(cost, exact), rtol=1e-5, atol=0)
 
 
 def test_a_constant_patch_is_zero() -> None:
-    target = PixelTarget(PixelParams(), 16).compute(torch.full((1, 3, 32, 32), 0.625))
+    target = PixelTarget(PixelParams(), 16, (8, 8)).compute(torch.full((1, 3, 32, 32), 0.625))
     assert not target.any()
 
 
 @settings(max_examples=20, deadline=None)
 @given(scale=st.floats(0.1, 10), shift=st.floats(-3, 3))
 def test_contrast_and_brightness_of_a_patch_do_not_matter(scale: float, shift: float) -> None:
-    images, target = images_of(2, 2, 8), PixelTarget(PixelParams(), 8)
+    images, target = images_of(2, 2, 8), PixelTarget(PixelParams(), 8, (8, 8))
     # 1e-6 beside a variance of at least 0.01 · 0.8 moves a value by less than 1e-4
     torch.testing.assert_close(
         target.compute(scale * images + shift), target.compute(images), atol=1e-3, rtol=1e-3
@@ -68,13 +68,16 @@ def test_contrast_and_brightness_of_a_patch_do_not_matter(scale: float, shift: f
 def test_without_a_norm_the_target_is_the_pixels() -> None:
     images = images_of(2, 2, 8)
     assert torch.equal(
-        PixelTarget(PixelParams(norm="none"), 8).compute(images), patchify(images, 8)
+        PixelTarget(PixelParams(norm="none"), 8, (8, 8)).compute(images), patchify(images, 8)
     )
 
 
 @pytest.mark.parametrize("norm", ["none", "patch"])
 def test_a_perfect_prediction_becomes_the_image_in_every_round(norm: str) -> None:
-    images, target = images_of(2, 3, 8), PixelTarget(PixelParams.model_validate({"norm": norm}), 8)
+    images, target = (
+        images_of(2, 3, 8),
+        PixelTarget(PixelParams.model_validate({"norm": norm}), 8, (8, 8)),
+    )
     prediction = target.compute(images).unsqueeze(1).expand(-1, 2, -1, -1)
     pixels = target.to_pixels(prediction, images)
     for number in range(2):
@@ -84,7 +87,7 @@ def test_a_perfect_prediction_becomes_the_image_in_every_round(norm: str) -> Non
 
 def test_targets_are_float32_and_carry_no_gradient() -> None:
     images = images_of(2, 2, 8).bfloat16().requires_grad_()
-    target = PixelTarget(PixelParams(), 8).compute(images)
+    target = PixelTarget(PixelParams(), 8, (8, 8)).compute(images)
     assert target.dtype == torch.float32 and not target.requires_grad
 
 

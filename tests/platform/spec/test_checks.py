@@ -49,9 +49,9 @@ def test_an_encoder_of_kept_patches_needs_equal_counts(studies) -> None:
     masking = {"name": "block_unrepaired", "ratio": 0.5, "min_area": 1}
     message = refused(studies, "block_unrepaired", masking=masking)
     assert message == (
-        "masking.name: block_unrepaired hides a different number of patches in each image, but the "
-        "objective mae encodes only those that are kept, equally many in each image; take another "
-        "masking (block, coarse, grid, random) or another objective (simmim)"
+        "masking.name: block_unrepaired hides a different number of patches in each image, but "
+        "equally many must be kept in each by the objective mae; take another masking (block, "
+        "coarse, grid, random) or another objective (simmim)"
     )
     assert studies.trials(studies.text(masking=masking, objective={"name": "simmim"}))
 

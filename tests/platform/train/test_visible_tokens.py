@@ -79,7 +79,10 @@ class Twice(Random):
     """Two masks of each view."""
 
     def plan(self, request: MaskRequest) -> MaskPlan:
-        return super().plan(request)._each(lambda tensor: torch.cat([tensor, tensor], dim=1))
+        plan = super().plan(request)
+        both = plan._each(lambda t: torch.cat([t, t], dim=1) if t.ndim > 1 else t)
+        assert both.keys is plan.keys
+        return both
 
 
 def test_every_mask_of_a_view_counts(spec_of: SpecOf, monkeypatch: pytest.MonkeyPatch) -> None:

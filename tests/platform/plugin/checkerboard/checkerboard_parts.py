@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 
 from mimlab_objectives.backbones.vit import VitBackbone
-from mimlab_objectives.masking.plan import Count, Grid, MaskPlan, MaskRequest, Signal, maskings
+from mimlab_objectives.masking.plan import Grid, Masking, MaskPlan, MaskRequest, maskings
 from mimlab_objectives.masking.select import select
 from mimlab_objectives.objectives.base import (
     Batch,
@@ -28,11 +28,8 @@ class CheckerboardParams(Params):
 
 
 @maskings.register("checkerboard", params=CheckerboardParams, paper="none: an example")
-class Checkerboard:
+class Checkerboard(Masking):
     """Hides the fields of one colour."""
-
-    requires: ClassVar[frozenset[Signal]] = frozenset()
-    count: ClassVar[Count] = "exact"
 
     def __init__(self, params: CheckerboardParams, grid: Grid) -> None:
         if grid[0] * grid[1] % 2:
@@ -56,8 +53,8 @@ class NegativeParams(Params):
 class Negative(PixelTarget):
     """Pixels with their sign changed."""
 
-    def __init__(self, params: NegativeParams, patch_size: int) -> None:  # noqa: ARG002
-        super().__init__(PixelParams(norm="none"), patch_size)
+    def __init__(self, params: NegativeParams, patch_size: int, grid: Grid) -> None:  # noqa: ARG002
+        super().__init__(PixelParams(norm="none"), patch_size, grid)
 
     def compute(self, images: torch.Tensor) -> torch.Tensor:
         return -super().compute(images)

@@ -1,0 +1,26 @@
+"""What a plan may do to the input instead of hiding patches of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """How each image of a batch is degraded; every tensor's first dimension is the batch.
+
+    A subclass adds its tensors and the method by which an objective applies them.
+    """
+
+    def tensors(self) -> list[Tensor]:
+        """Every tensor of it."""
+        values = [getattr(self, field.name) for field in fields(self)]
+        return [value for value in values if isinstance(value, Tensor)]
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Corruption:
+        """The same with every tensor changed."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{k: change(v) for k, v in values.items() if isinstance(v, Tensor)})

@@ -1,0 +1,84 @@
+"""How many are hidden over the course of a training: ratio schedules, apart from where.
+
+A schedule is a function of progress, and of the step's key where it draws; its ratio holds for a
+whole batch.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import Literal
+
+from pydantic import Field
+
+from mimlab_objectives.registry import Params, Registry
+
+
+class RatioSchedule(Params):
+    """A ratio that changes; `masking.ratio` may hold one in the place of a number."""
+
+    quantum: int = Field(default=4, ge=1)
+    """Hidden counts are rounded to multiples of this many, so that few tensor shapes occur."""
+
+    @abstractmethod
+    def at(self, progress: float, key: int) -> float:
+        """The ratio at `progress` in [0, 1], in the step that `key` stands for."""
+
+    @abstractmethod
+    def bounds(self) -> tuple[float, float]:
+        """Least and largest ratio that `at` gives."""
+
+    @abstractmethod
+    def mean(self) -> float:
+        """Of the whole training."""
+
+
+schedules: Registry[RatioSchedule] = Registry("schedule")
+
+
+class Ramp(RatioSchedule):
+    """From one ratio to another."""
+
+    start: float = Field(gt=0, lt=1)
+    """Ratio at the beginning."""
+    end: float = Field(gt=0, lt=1)
+    """Ratio at the end of the budget."""
+
+    def bounds(self) -> tuple[float, float]:
+        return min(self.start, self.end), max(self.start, self.end)
+
+    def mean(self) -> float:
+        return (self.start + self.end) / 2
+
+
+class LinearRatio(Ramp):
+    """A straight line from `start` to `end`: a curriculum."""
+
+    name: Literal["linear"]
+    """`linear` moves evenly."""
+
+    def at(self, progress: float, key: int) -> float:  # noqa: ARG002
+        return self.start + (self.end - self.start) * progress
+
+
+class CosineRatio(Ramp):
+    """Half a cosine from `start` to `end`: slow at both ends.
+
+    Re-centred from mutonix/better_masking, bert_mrd_pretrain.py (arXiv:2208.10806), whose own form
+    runs from twice the ratio to 0 and so cannot hold ratios above 0.5.
+    """
+
+    name: Literal["cosine"]
+    """`cosine` moves slowly at both ends."""
+
+    def at(self, progress: float, key: int) -> float:  # noqa: ARG002
+        return self.end + (self.start - self.end) * (1 + math.cos(math.pi * progress)) / 2
+
+
+schedules.register("linear", params=LinearRatio, paper="Yang et al. 2022, arXiv:2208.10806")(
+    LinearRatio
+)
+schedules.register("cosine", params=CosineRatio, paper="Yang et al. 2022, arXiv:2208.10806")(
+    CosineRatio
+)

@@ -1,0 +1,1 @@
+"""Networks that give targets or signals and are not trained by the loss."""
