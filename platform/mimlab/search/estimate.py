@@ -19,7 +19,7 @@ from mimlab.search.costs import (
 )
 from mimlab.search.hour_limit import HourLimit, devices_of
 from mimlab.search.measure import measure_shapes
-from mimlab.search.profile import shapes
+from mimlab.search.shapes import shapes
 from mimlab.search.submission import PlannedStudy, storage_of, trials_at_once, unfinished
 from mimlab.search.work import judging_of, work_of
 from mimlab.spec.study import Resources, trial_spec

@@ -7,23 +7,19 @@ reading ahead are not counted, as they are not in the training time of `mimlab c
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from dataclasses import replace
 
 from mimlab.errors import UserError
-from mimlab.search import ray_settings
 from mimlab.search.frozen import id_as_asked, with_steps
 from mimlab.search.hour_limit import devices_of
-from mimlab.search.profile import ShapeProfile, profile, shapes
+from mimlab.search.measure import measure_shapes
+from mimlab.search.shapes import shape_of, shapes
 from mimlab.search.submission import PlannedStudy, refuse_warmups, retrialled, storage_of
-from mimlab.spec.load import LoadedStudy, load_study
+from mimlab.spec.load import LoadedStudy
 from mimlab.spec.resolve import study_hash
 from mimlab.spec.study import trial_spec
 from mimlab.storage.folders import submissions
 from mimlab.train.schedule import steps_of_amount
-
-MEASURED_STEPS = 40
-"""Steps of each shape that are measured; the first half warms up."""
 
 
 def with_hours_frozen(
@@ -37,7 +33,10 @@ def with_hours_frozen(
     if not any(trial_spec(r.resolved).train.budget.in_hours for r in planned.trials):
         return planned
     steps = None if again else _submitted(planned)
-    frozen = _with_steps(planned, steps or _measured(loaded, planned))
+    if steps is None:
+        planned = _measured(loaded, planned)
+        steps = _steps(planned)
+    frozen = _with_steps(planned, steps)
     refuse_warmups(loaded, frozen)
     return frozen
 
@@ -61,40 +60,29 @@ def _submitted(planned: PlannedStudy) -> dict[str, int] | None:
     return None
 
 
-def _measured(loaded: LoadedStudy, planned: PlannedStudy) -> dict[str, int]:
-    """Steps by the trials' ids."""
+def _steps(planned: PlannedStudy) -> dict[str, int]:
+    """Steps by the trials' ids, at what was measured of their shapes."""
     steps: dict[str, int] = {}
-    for group, shape in zip(shapes(planned), _profiled(loaded), strict=True):
-        for record in group:
-            budget = trial_spec(record.resolved).train.budget
-            if budget.in_hours:
-                (hours,) = budget.asked.values()
-                spent = shape.step_s * devices_of(planned.study.resources).count / 3600
-                steps[record.id] = steps_of_amount(hours, spent)
+    for record in planned.trials:
+        spec = trial_spec(record.resolved)
+        if spec.train.budget.in_hours:
+            (hours,) = spec.train.budget.asked.values()
+            step_s = planned.measured[shape_of(spec)].step_s
+            spent = step_s * devices_of(planned.study.resources).count / 3600
+            steps[record.id] = steps_of_amount(hours, spent)
     return steps
 
 
-def _profiled(loaded: LoadedStudy) -> list[ShapeProfile]:
-    """In a process of its own: its Ray and its memory on the device end with it.
-
-    Raises UserError, whatever the reason why no step could be measured.
-    """
-    overrides = [*loaded.overrides, "sweep.stopping=null", "probes=[]"]
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
-        asked = executor.submit(_profile, str(loaded.path), loaded.preset, overrides)
-        try:
-            return [ShapeProfile.model_validate_json(text) for text in asked.result()]
-        except UserError:
-            raise
-        except Exception as error:
-            raise UserError(
-                f"{loaded.where(('train', 'budget'))}: train.budget: no step could be measured to "
-                f"turn hours into steps ({error}); `mimlab run --smoke` shows why, and a budget "
-                "in epochs, images, steps or visible_tokens needs no measuring"
-            ) from error
-
-
-def _profile(path: str, preset: str | None, overrides: list[str]) -> list[str]:
-    ray_settings.apply()
-    loaded = load_study(path, preset, overrides)
-    return [shape.model_dump_json() for shape in profile(loaded, steps=MEASURED_STEPS)]
+def _measured(loaded: LoadedStudy, planned: PlannedStudy) -> PlannedStudy:
+    """The study with what its shapes take; a bill need not measure them again. Raises UserError."""
+    groups = shapes(planned)
+    try:
+        found = measure_shapes(planned, groups, lambda _number, _of: None)
+    except UserError as error:
+        raise UserError(
+            f"{loaded.where(('train', 'budget'))}: train.budget: no step could be measured to turn "
+            f"hours into steps ({error}); `mimlab run --smoke` shows why, and a budget in epochs, "
+            "images, steps or visible_tokens needs no measuring"
+        ) from error
+    keys = [shape_of(trial_spec(group[0].resolved)) for group in groups]
+    return replace(planned, measured=dict(zip(keys, found, strict=True)))

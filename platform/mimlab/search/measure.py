@@ -19,6 +19,7 @@ import torch
 from mimlab.errors import TrialError, UserError
 from mimlab.search.cluster import local_cluster
 from mimlab.search.costs import Measured
+from mimlab.search.shapes import shape_of
 from mimlab.search.short_run import (
     POINTS,
     ShortOrder,
@@ -48,12 +49,17 @@ def measure_shapes(
     groups: Sequence[Sequence[TrialRecord]],
     on_shape: Callable[[int, int], None],
 ) -> list[Measured]:
-    """Of the first trial of each group; `on_shape(number, of)` is told which one begins.
+    """Of the first trial of each group; `on_shape(number, of)` is told which one begins. What is
+    known by `planned.measured` is not measured again.
 
     Raises UserError that names a shape which does not run here, e.g. for want of memory.
     """
     found = []
     for number, group in enumerate(groups, start=1):
+        known = planned.measured.get(shape_of(trial_spec(group[0].resolved)))
+        if known is not None:
+            found.append(known)
+            continue
         on_shape(number, len(groups))
         order = short_order(planned, group[0], steps=STEPS)
         try:

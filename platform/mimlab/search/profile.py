@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import tempfile
 from collections.abc import Sequence
@@ -12,16 +11,14 @@ import torch
 from pydantic import BaseModel
 
 from mimlab.search.cluster import local_cluster
+from mimlab.search.shapes import shapes
 from mimlab.search.short_run import ShortRun, peak_memory, run_short, short_order
 from mimlab.search.submission import PlannedStudy, plan_study
 from mimlab.spec.load import LoadedStudy
-from mimlab.spec.study import TrialSpec, trial_spec
 from mimlab.storage.records import TrialRecord
-from mimlab.train.build import build_masking
 from mimlab.train.clock import PHASES
 from mimlab.train.flops import matrix_rate, step_flops
 from mimlab.train.session import Session
-from mimlab_objectives.backbones.vit import grid_of
 from mimlab_objectives.objectives.base import Batch, Progress
 
 
@@ -48,14 +45,6 @@ class ShapeProfile(BaseModel):
     """Seconds of each probe of the study."""
 
 
-def shapes(planned: PlannedStudy) -> list[list[TrialRecord]]:
-    """The trials grouped by what a step's cost depends on, in the study's order."""
-    groups: dict[str, list[TrialRecord]] = {}
-    for record in planned.trials:
-        groups.setdefault(_shape(trial_spec(record.resolved)), []).append(record)
-    return list(groups.values())
-
-
 def profile(loaded: LoadedStudy, *, steps: int) -> list[ShapeProfile]:
     """Run `steps` steps of each shape, one after the other, on this machine. Raises UserError."""
     planned = plan_study(loaded)
@@ -63,20 +52,6 @@ def profile(loaded: LoadedStudy, *, steps: int) -> list[ShapeProfile]:
         place = Path(folder)
         with local_cluster(place):
             return [_profile(planned, group, place, steps=steps) for group in shapes(planned)]
-
-
-def _shape(spec: TrialSpec) -> str:
-    masking = build_masking(spec, grid_of(spec.backbone, spec.data.image_size))
-    return json.dumps(
-        {
-            "image_size": spec.data.image_size,
-            "backbone": spec.backbone.model_dump(exclude={"drop_path"}),
-            "objective": spec.objective.model_dump(),
-            "target": spec.target.model_dump(),
-            "batch": [spec.train.batch_size, spec.train.accumulate, spec.train.precision],
-            "hidden": [masking.num_hidden, masking.rounds, sorted(masking.requires)],
-        }
-    )
 
 
 def _profile(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mimlab.probe.config import LinearProbe
 from mimlab.probe.due import AnyProbe
 from mimlab.search.frozen import respecified, with_budget
-from mimlab.search.profile import shapes
+from mimlab.search.shapes import shapes
 from mimlab.search.submission import PlannedStudy, retrialled
 from mimlab.spec.study import Study, trial_spec
 from mimlab.spec.sweep import GridSearch

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from mimlab.errors import UserError
 from mimlab.search.driver import Driver
-from mimlab.search.profile import shapes
+from mimlab.search.shapes import shapes
 from mimlab.search.shortened import shortened
 from mimlab.search.submission import PlannedStudy, create, plan_study, storage_of
 from mimlab.spec.load import LoadedStudy

@@ -8,8 +8,8 @@ import getpass
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from mimlab.data.manifest import DataSet
 from mimlab.data.subset import Subset, training_split
 from mimlab.errors import UserError
 from mimlab.search.cluster import local_capacity
+from mimlab.search.costs import Measured
 from mimlab.search.environment import describe_environment
 from mimlab.search.fingerprint import code_zip, fingerprint
 from mimlab.search.frozen import only_warms_up, with_tokens_frozen
@@ -61,6 +62,8 @@ class PlannedStudy:
     """safetensors files that the trials' encoders start from."""
     space: Space | None = None
     """What an adaptive search chooses further trials from."""
+    measured: Mapping[str, Measured] = field(default_factory=dict)
+    """What a trial of a shape takes (`shape_of`), where that has been measured already."""
 
     @property
     def num_trials(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mimlab.search.profile import shapes
+from mimlab.search.shapes import shapes
 from mimlab.search.submission import plan_study
 from mimlab.spec.load import load_study
 
