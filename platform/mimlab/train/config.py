@@ -50,6 +50,9 @@ class OptimizerConfig(Section):
     """Peak learning rate at batch size 256; it grows with the batch size."""
     weight_decay: float = Field(default=0.05, ge=0, allow_inf_nan=False)
     """Decay of matrices; biases, norms, tokens and positions are not decayed."""
+    weight_decay_end: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Decay at the end of the budget, reached along half a cosine (I-JEPA, GMML); null: no change.
+    """
     betas: tuple[
         Annotated[float, Field(ge=0, lt=1)],
         Annotated[float, Field(ge=0, lt=1)],

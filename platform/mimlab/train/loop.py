@@ -11,10 +11,10 @@ from mimlab.storage.control import Outcome, StopRequest
 from mimlab.train.clock import Clock
 from mimlab.train.feed import Fed, Planner
 from mimlab.train.meter import Meter
-from mimlab.train.optimizer import set_lr
+from mimlab.train.optimizer import set_decay, set_lr
 from mimlab.train.reporter import Reporter
 from mimlab.train.saver import Saver
-from mimlab.train.schedule import CosineSchedule
+from mimlab.train.schedule import CosineSchedule, DecaySchedule
 from mimlab.train.stepper import Stepper
 from mimlab.train.system import system_metrics
 from mimlab_objectives.objectives.base import Progress
@@ -27,6 +27,7 @@ class TrainingRun:
     stepper: Stepper
     optimizer: torch.optim.Optimizer
     schedule: CosineSchedule
+    decay: DecaySchedule
     planner: Planner
     meter: Meter
     clock: Clock
@@ -66,6 +67,7 @@ def train(run: TrainingRun, feed: Iterable[Fed]) -> Outcome:
 def _step(run: TrainingRun, fed: Fed) -> None:
     progress = Progress(fed.step, fed.step / run.total_steps)
     set_lr(run.optimizer, run.schedule.lr(fed.step))
+    set_decay(run.optimizer, run.decay.decay(fed.step))
     plan = fed.plan
     if plan is None:
         objective = run.stepper.objective

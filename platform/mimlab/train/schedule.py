@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from mimlab.train.config import Budget, TrainConfig
+from mimlab.train.config import Budget, OptimizerConfig, TrainConfig
 
 
 def steps_of_epochs(epochs: float | int, num_images: int, batch_size: int) -> int:
@@ -55,6 +55,29 @@ class CosineSchedule:
         left = max(1, stage_steps - self.warmup_steps)
         cosine = 0.5 * (1 + math.cos(math.pi * (step - self.warmup_steps) / left))
         return self.min_lr + (self.peak_lr - self.min_lr) * cosine
+
+
+@dataclass(frozen=True)
+class DecaySchedule:
+    """Half a cosine from `start` to `end` over the whole training; per step.
+
+    As facebookresearch/ijepa, src/utils/schedulers.py (CosineWDSchedule).
+    """
+
+    start: float
+    end: float
+    total_steps: int
+
+    def decay(self, step: int) -> float:
+        """Weight decay of the step that is about to run, from 0."""
+        cosine = 0.5 * (1 + math.cos(math.pi * step / self.total_steps))
+        return self.end + (self.start - self.end) * cosine
+
+
+def decay_of(config: OptimizerConfig, total_steps: int) -> DecaySchedule:
+    """The weight decay of a trial."""
+    end = config.weight_decay if config.weight_decay_end is None else config.weight_decay_end
+    return DecaySchedule(config.weight_decay, end, total_steps)
 
 
 def schedule_of(config: TrainConfig, num_images: int, *, stages: int = 1) -> CosineSchedule:

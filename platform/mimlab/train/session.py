@@ -43,7 +43,7 @@ from mimlab.train.optimizer import build_optimizer
 from mimlab.train.pixels import normalise
 from mimlab.train.reporter import Reporter
 from mimlab.train.saver import SavePlan, Saver, Trained, Writing
-from mimlab.train.schedule import schedule_of, steps_every
+from mimlab.train.schedule import decay_of, schedule_of, steps_every
 from mimlab.train.stepper import Stepper, figure_names
 from mimlab_objectives.backbones.initial import start_from
 from mimlab_objectives.objectives.base import Progress
@@ -112,6 +112,7 @@ class Session:
             stepper=stepper,
             optimizer=optimizer,
             schedule=self.schedule,
+            decay=decay_of(self.spec.train.optimizer, self.schedule.total_steps),
             planner=self.planner,
             meter=meter,
             clock=self.clock,

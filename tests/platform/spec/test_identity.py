@@ -57,6 +57,7 @@ OTHER: dict[str, Any] = {
     "train.accumulate": 2,
     "train.optimizer.base_lr": 1e-3,
     "train.optimizer.weight_decay": 0.1,
+    "train.optimizer.weight_decay_end": 0.4,
     "train.optimizer.betas": [0.9, 0.99],
     "train.warmup_epochs": 2,
     "train.min_lr": 1e-6,

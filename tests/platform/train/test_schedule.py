@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mimlab.train.config import Budget, OptimizerConfig, TrainConfig
 from mimlab.train.schedule import (
     CosineSchedule,
+    decay_of,
     schedule_of,
     steps_every,
     steps_of_epochs,
@@ -32,6 +33,20 @@ def test_warm_up_is_linear_from_zero_and_the_cosine_ends_at_the_minimum() -> Non
     assert schedule.lr(10) == pytest.approx(1.0)
     assert schedule.lr(60) == pytest.approx(0.55)
     assert schedule.lr(110) == pytest.approx(0.1)
+
+
+def test_each_stage_begins_anew() -> None:
+    twice = CosineSchedule(peak_lr=1.0, min_lr=0.1, warmup_steps=10, total_steps=220, stages=2)
+    once = CosineSchedule(peak_lr=1.0, min_lr=0.1, warmup_steps=10, total_steps=110)
+    assert [twice.lr(step) for step in range(220)] == [once.lr(s % 110) for s in range(220)]
+    assert twice.lr(220) == pytest.approx(0.1)
+
+
+def test_decay_moves_from_its_start_to_its_end_or_stays() -> None:
+    moving = decay_of(OptimizerConfig(weight_decay=0.04, weight_decay_end=0.4), 100)
+    assert [moving.decay(step) for step in (0, 50, 100)] == pytest.approx([0.04, 0.22, 0.4])
+    fixed = decay_of(OptimizerConfig(weight_decay=0.05), 100)
+    assert {fixed.decay(step) for step in range(101)} == {0.05}
 
 
 def test_budgets_in_epochs_images_and_steps_agree() -> None:
