@@ -6,7 +6,7 @@ import itertools
 import math
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 from pydantic import Field
 from torch import Tensor
 
@@ -111,8 +111,17 @@ class Blocks:
         new = height * width
         return bool((inside & (new > 0) & (new <= self.least)).any())
 
-    def draw(self, keys: Int[Tensor, " batch"], num_hidden: int) -> Bool[Tensor, "batch tokens"]:
+    def draw(
+        self,
+        keys: Int[Tensor, " batch"],
+        num_hidden: int | Real[Tensor, " batch"],
+        *,
+        max_area: int | None = None,
+    ) -> Bool[Tensor, "batch tokens"]:
         """Hide rectangles until the count is reached or ten in a row were refused.
+
+        The count may be each image's own and need not be whole; a rectangle hides at most what is
+        missing to it, and at most `max_area`.
 
         All images try in step, one rectangle an attempt. The numbers of an attempt depend on the
         image's key and the attempt alone, and an image that is done changes no more: its mask does
@@ -127,9 +136,10 @@ class Blocks:
             going = (missing > 0) & (refused < _TRIES)
             if not going.any():
                 break
-            rectangle = self._rectangles(uniform(keys, 4, attempt).double(), missing, aspects)
+            most = missing if max_area is None else missing.clamp(max=max_area)
+            rectangle = self._rectangles(uniform(keys, 4, attempt).double(), most, aspects)
             new = (rectangle & ~hidden).sum((1, 2))
-            accepted = going & (new > 0) & (new <= missing)
+            accepted = going & (new > 0) & (new <= most)
             hidden |= rectangle & accepted[:, None, None]
             refused = torch.where(accepted, 0, refused + 1)
         return hidden.flatten(1)
@@ -137,7 +147,7 @@ class Blocks:
     def _rectangles(
         self,
         draws: Float[Tensor, "batch 4"],
-        missing: Int[Tensor, " batch"],
+        missing: Real[Tensor, " batch"],
         aspects: Float[Tensor, " levels"],
     ) -> Bool[Tensor, "batch rows columns"]:
         """One rectangle an image, empty where it would not be smaller than the grid on both sides.

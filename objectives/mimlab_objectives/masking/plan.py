@@ -123,9 +123,11 @@ class Masking(ABC):
 
     requires: ClassVar[frozenset[Signal]] = frozenset()
     application: ClassVar[Application] = "hide"
-    couples_batch: ClassVar[bool] = False
+    couples_batch: bool = False
     """Whether an image's mask depends on the other images of its step. Such a masking plans for the
     whole global batch, on every worker, and is given no signal of the objective."""
+    replaces: bool = False
+    """Whether its plans have `replaced` patches: mask tokens among what the encoder is given."""
     count: Count = "exact"
     rounds: int = 1
     """Masks of one view."""

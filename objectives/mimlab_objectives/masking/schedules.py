@@ -33,6 +33,13 @@ class RatioSchedule(Params):
     def mean(self) -> float:
         """Of the whole training."""
 
+    def __str__(self) -> str:
+        """`linear(start=0.9, end=0.5)`: the name, and what is not a default."""
+        given = self.model_dump(exclude_defaults=True)
+        name = given.pop("name", type(self).__name__)
+        values = ", ".join(f"{key}={value}" for key, value in given.items())
+        return f"{name}({values})" if values else str(name)
+
 
 schedules: Registry[RatioSchedule] = Registry("schedule")
 
@@ -76,9 +83,25 @@ class CosineRatio(Ramp):
         return self.end + (self.start - self.end) * (1 + math.cos(math.pi * progress)) / 2
 
 
+class StepRatio(Ramp):
+    """One ratio until a time, another afterwards."""
+
+    name: Literal["step"]
+    """`step` changes at once."""
+    when: float = Field(default=0.5, gt=0, lt=1)
+    """Share of the budget that is spent at `start`."""
+
+    def at(self, progress: float, key: int) -> float:  # noqa: ARG002
+        return self.start if progress < self.when else self.end
+
+    def mean(self) -> float:
+        return self.start * self.when + self.end * (1 - self.when)
+
+
 schedules.register("linear", params=LinearRatio, paper="Yang et al. 2022, arXiv:2208.10806")(
     LinearRatio
 )
 schedules.register("cosine", params=CosineRatio, paper="Yang et al. 2022, arXiv:2208.10806")(
     CosineRatio
 )
+schedules.register("step", params=StepRatio, paper="Yang et al. 2022, arXiv:2208.10806")(StepRatio)

@@ -6,6 +6,8 @@ own: maskings number theirs from 0.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -91,6 +93,17 @@ def plan_of_hidden(
         weight=hidden.float(),
         repaired=repaired[:, None],
     )
+
+
+def with_replaced(
+    plan: MaskPlan, replaced: Bool[Tensor, "batch tokens"], *, predicted: bool
+) -> MaskPlan:
+    """The plan of one round with mask tokens in the place of these kept patches, which are hidden
+    by that; `predicted`: whether the loss counts there, too."""
+    assert plan.kept_ids is not None  # a masking that replaces keeps equally many in each image
+    hidden = plan.hidden | replaced[:, None]
+    changed = replace(plan, hidden=hidden, replaced=replaced[:, None].gather(2, plan.kept_ids))
+    return replace(changed, predicted=hidden, weight=hidden.float()) if predicted else changed
 
 
 def _indices(

@@ -21,6 +21,9 @@ EncoderMode = Literal["visible", "full", "corrupt", "permuted"]
 """Whether the encoder sees kept patches only, all positions with mask tokens, degraded input, or
 every patch as far as attention lets it (two streams over a permutation)."""
 
+TakesReplaced = Literal["always", "if asked", "never"]
+"""`if asked`: where the parameter `encoder_mask_token` is true."""
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -91,6 +94,11 @@ class Objective(nn.Module, ABC):
     def needs_equal_counts(cls) -> bool:
         """Whether every image of a batch must keep equally many patches."""
         return cls.mode in ("visible", "permuted")
+
+    @classmethod
+    def takes_replaced(cls) -> TakesReplaced:
+        """Whether mask tokens may stand for kept patches in its encoder (`MaskPlan.replaced`)."""
+        return "always" if cls.mode == "full" else "never"
 
     def after_init(self) -> None:
         """Called once, when the weights are those that training starts from: copy them here, not

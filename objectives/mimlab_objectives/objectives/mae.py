@@ -16,6 +16,7 @@ from mimlab_objectives.objectives.base import (
     Objective,
     ObjectiveOutput,
     Progress,
+    TakesReplaced,
     objectives,
 )
 from mimlab_objectives.objectives.batch import Batch
@@ -37,6 +38,8 @@ class MaeParams(Params):
     """Attention heads of the decoder."""
     loss: RegressionLoss | None = None
     """Of vectors; null: squared error, the paper's. Classes have their cross-entropy."""
+    encoder_mask_token: bool | None = None
+    """true: a mask token in the encoder, for maskings that cover kept patches; null: none."""
 
 
 @objectives.register("mae", params=MaeParams, paper="He et al., 2022 (arXiv:2111.06377)")
@@ -54,6 +57,9 @@ class Mae(Objective):
     def __init__(self, params: MaeParams, backbone: VitBackbone, target: Target) -> None:
         super().__init__(params, backbone, target)
         self.loss: RegressionLoss = params.loss or "mse"
+        self.mask_token: nn.Parameter | None = None
+        if params.encoder_mask_token:
+            self.mask_token = nn.Parameter(torch.zeros(1, 1, backbone.dim))
         self.decoder = MaeDecoder(
             backbone.dim,
             target.dim,
@@ -68,6 +74,11 @@ class Mae(Objective):
         for name, parameter in self.named_parameters():
             if name.endswith("token"):
                 nn.init.normal_(parameter, std=0.02)
+
+    @classmethod
+    def takes_replaced(cls) -> TakesReplaced:
+        """Where `encoder_mask_token` gives the encoder a token."""
+        return "if asked"
 
     def forward(self, batch: Batch, plan: MaskPlan, progress: Progress) -> ObjectiveOutput:  # noqa: ARG002
         """The loss of one micro-batch. Raises ValueError if the plan's counts differ by image."""
@@ -85,7 +96,7 @@ class Mae(Objective):
     def _predict(
         self, batch: Batch, plan: MaskPlan
     ) -> Float[Tensor, "batch rounds tokens target_dim"]:
-        encoded = self.backbone.encode_visible(batch.images, plan)
+        encoded = self.backbone.encode_visible(batch.images, plan, self.mask_token)
         assert plan.kept_ids is not None  # encode_visible refuses other plans
         prediction = self.decoder(encoded, plan.kept_ids.flatten(0, 1))
         return prediction.unflatten(0, plan.hidden.shape[:2])

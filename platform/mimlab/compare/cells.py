@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mimlab.compare.ratio_text import is_of_ratio, ratio_text
 from mimlab.compare.trials import TrialResult
 
-NAME, RATIO = "masking.name", "masking.ratio"
+NAME = "masking.name"
 NO_RATIO = "–"
 REALISED = "mask/ratio_realised"
 
@@ -101,9 +102,7 @@ def ratios(cells: Iterable[Cell]) -> list[str]:
 def ratio_of(trial: TrialResult) -> str:
     """The ratio asked for: a number, a schedule in short, or `–`."""
     ratio = trial.masking.get("ratio")
-    if ratio is None:
-        return NO_RATIO
-    return f"{ratio:g}" if isinstance(ratio, int | float) else _text(ratio)
+    return NO_RATIO if ratio is None else ratio_text(ratio)
 
 
 def axes_of(trials: Sequence[TrialResult]) -> list[str]:
@@ -122,7 +121,9 @@ def _variant(trial: TrialResult, trials: Sequence[TrialResult]) -> str:
     name = trial.masking["name"]
     same = [other for other in trials if other.masking["name"] == name]
     inside = [
-        path for path in axes_of(same) if path.startswith("masking.") and path not in (NAME, RATIO)
+        path
+        for path in axes_of(same)
+        if path.startswith("masking.") and path != NAME and not is_of_ratio(path)
     ]
     return " ".join([name, *values_of(trial, same, inside)])
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from mimlab.compare.budgets import compared_at
 from mimlab.compare.cells import REALISED, axes_of
+from mimlab.compare.ratio_text import ratio_text
 from mimlab.compare.rows import SPEED, median_of
 from mimlab.compare.trials import TrialResult
 
@@ -45,7 +46,7 @@ def _line(trial: TrialResult, axes: Sequence[str], metrics: Sequence[str]) -> di
         "objective": resolved.get("objective", {}).get("name"),
         "target": resolved.get("target", {}).get("name"),
         "masking": trial.masking["name"],
-        "ratio_asked": _scalar(trial.masking.get("ratio")),
+        "ratio_asked": _ratio(trial.masking.get("ratio")),
         "ratio_realised": trial.last(REALISED),
         "budget": trial.budget[0] if trial.budget else None,
         "budget_asked": trial.budget[1] if trial.budget else None,
@@ -68,5 +69,5 @@ def _last_metrics(trial: TrialResult) -> dict[str, float]:
     return {key: value for record in last.values() for key, value in record.metrics.items()}
 
 
-def _scalar(value: object) -> Value:
-    return value if isinstance(value, str | int | float | None) else str(value)
+def _ratio(value: object) -> Value:
+    return value if isinstance(value, int | float | None) else ratio_text(value)

@@ -57,8 +57,10 @@ def _cells(row: Row, metrics: list[str]) -> list[str]:
     return [*ratios, speed, *(_score(row.scores.get(key, [])) for key in metrics)]
 
 
-def _number(value: float | None, form: str) -> str:
-    return "" if value is None else form.format(value)
+def _number(value: float | str | None, form: str) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    return form.format(value)
 
 
 def _score(values: list[float]) -> str:

@@ -6,11 +6,12 @@ import statistics
 from collections.abc import Sequence
 
 from mimlab.compare.budgets import budget_words
+from mimlab.compare.ratio_text import is_of_ratio, ratio_text
 from mimlab.compare.trials import TrialResult, read_trials
 from mimlab.storage.folders import SubmissionFolder
 from mimlab.storage.records import JournalPoint, ProbeRecord, Record, TrialRecord
 
-ASKED, REALISED, SPEED = "masking.ratio", "mask/ratio_realised", "train/images_per_s"
+REALISED, SPEED = "mask/ratio_realised", "train/images_per_s"
 
 
 class Row(Record):
@@ -20,7 +21,8 @@ class Row(Record):
     """Masking and whatever else varies; a baseline's name."""
     trial_ids: list[str]
     states: list[str]
-    ratio_asked: float | None
+    ratio_asked: float | str | None
+    """A number, or a schedule in short."""
     ratio_realised: float | None
     images_per_s: float | None
     """Median over the logged intervals of a trial, mean over seeds."""
@@ -89,20 +91,24 @@ def compare_trials(submission: SubmissionFolder, trials: Sequence[TrialResult]) 
 
 def label_of(record: TrialRecord) -> str:
     """The masking's name, and the axes that neither name it nor give its ratio."""
-    others = {k: v for k, v in record.point.items() if k not in (ASKED, "masking.name")}
+    others = {
+        path: value
+        for path, value in record.point.items()
+        if path != "masking.name" and not is_of_ratio(path)
+    }
     parts = [str(record.resolved["masking"]["name"])]
     parts += [f"{path.removeprefix('masking.')}={value}" for path, value in others.items()]
     ratio = record.resolved["masking"].get("ratio")
-    return " ".join([*parts, f"{ratio}"] if ratio is not None else parts)
+    return " ".join(parts if ratio is None else [*parts, ratio_text(ratio)])
 
 
 def _row(label: str, members: list[TrialResult]) -> Row:
     ratio = members[0].masking.get("ratio")
     return Row(
-        label=label if ratio is None else label.removesuffix(f" {ratio}"),
+        label=label if ratio is None else label.removesuffix(f" {ratio_text(ratio)}"),
         trial_ids=[trial.id for trial in members],
         states=[trial.status.state for trial in members],
-        ratio_asked=ratio,
+        ratio_asked=ratio_text(ratio) if isinstance(ratio, dict) else ratio,
         ratio_realised=_mean([trial.last(REALISED) for trial in members]),
         images_per_s=_mean([median_of(trial.points, SPEED) for trial in members]),
         scores=_scores([trial.scores for trial in members]),

@@ -32,6 +32,10 @@ APPLIED: Mapping[Application, str] = {
     "spectrum": "removes frequencies",
     "projection": "projects tokens",
 }
+MASK_TOKEN = "encoder_mask_token"
+"""Parameter of objectives that can have a mask token in an encoder of kept patches."""
+_REPLACES = "covers kept patches by mask tokens in the encoder"
+
 KINDS: Mapping[TargetKind, str] = {
     "pixels": "pixels",
     "vectors": "vectors",
@@ -166,6 +170,15 @@ def _masking_problems(spec: TrialSpec, grid: Grid) -> Iterator[Problem]:
             f"{spec.masking.name} {reason} {spec.objective.name}; take another masking "
             f"({_listed(usable)}) or another objective ({_listed(others)})",
         )
+    elif (
+        masking.replaces
+        and objective.takes_replaced() == "if asked"
+        and not getattr(spec.objective, MASK_TOKEN)
+    ):
+        yield Problem(
+            ("objective", MASK_TOKEN),
+            f"{spec.masking.name} {_REPLACES}: set {MASK_TOKEN} to true",
+        )
 
 
 def pairing_problem(objective: type[Objective], masking: Masking | type[Masking]) -> str | None:
@@ -175,6 +188,8 @@ def pairing_problem(objective: type[Objective], masking: Masking | type[Masking]
     missing = masking.requires - objective.supplies - OF_THE_LOOP
     if missing:
         return f"needs {_listed(sorted(missing))}, which is not supplied by the objective"
+    if masking.replaces and objective.takes_replaced() == "never":
+        return f"{_REPLACES}, which is not done by the objective"
     if objective.needs_equal_counts() and masking.count == "per_image":
         return (
             "hides a different number of patches in each image, but equally many must be kept in "

@@ -116,7 +116,7 @@ def _unknown_name(_: ErrorDetails, keys: Keys, root: Any, model: Model) -> str:
 def _no_such_name(annotation: Any, name: Any, keys: Keys) -> str:
     known = sorted(names(annotation))
     kind = next((key for key in reversed(keys) if isinstance(key, str)), "part")
-    kind = "probe" if kind == "probes" else kind
+    kind = {"probes": "probe", "ratio": "schedule"}.get(kind, kind)
     return f"no {kind} is called {name!r}; {nearest(str(name), known)}There are {', '.join(known)}"
 
 

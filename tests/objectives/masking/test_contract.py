@@ -28,6 +28,25 @@ def plan_of(masking: Masking, keys: Tensor = KEYS) -> MaskPlan:
     return masking.plan(MaskRequest(keys))
 
 
+def has_ratio(name: str) -> bool:
+    """Whether one number says how much a masking hides."""
+    return "ratio" in maskings[name].params.model_fields
+
+
+def uncoupled(name: str) -> Masking:
+    masking = build(name)
+    if masking.couples_batch:
+        pytest.skip("declares that a mask depends on its batch")
+    return masking
+
+
+def coupled(name: str) -> Masking:
+    masking = build(name)
+    if not masking.couples_batch:
+        pytest.skip("declares that no mask depends on its batch")
+    return masking
+
+
 def tensors(plan: MaskPlan) -> dict[str, Tensor]:
     values = {field.name: getattr(plan, field.name) for field in dataclasses.fields(plan)}
     return {name: value for name, value in values.items() if isinstance(value, Tensor)}
@@ -62,6 +81,18 @@ def check(masking: Masking, plan: MaskPlan, grid: Grid) -> None:
     if masking.count == "exact":
         assert (counts == masking.num_hidden).all()
         assert 0 < masking.num_hidden < tokens
+    assert (plan.replaced is not None) == masking.replaces
+    if plan.groups is not None:
+        check_groups(plan)
+
+
+def check_groups(plan: MaskPlan) -> None:
+    """Ids ascend in each group, and together the groups are what is predicted."""
+    assert plan.groups is not None
+    assert plan.groups.dtype == torch.int64
+    assert (plan.groups.diff(dim=2) > 0).all()
+    union = torch.zeros_like(plan.predicted).scatter(2, plan.groups.flatten(1)[:, None], True)
+    assert torch.equal(union, plan.predicted)
 
 
 def check_indices(plan: MaskPlan) -> None:
@@ -79,6 +110,7 @@ def check_indices(plan: MaskPlan) -> None:
         assert not kept_hidden.any()
     else:
         assert torch.equal(plan.replaced, kept_hidden)
+        assert not plan.replaced.all(2).any() or plan.hidden.all()
     left_ids = left_out.nonzero()[:, 2].view(batch, rounds, tokens - num_kept)
     order = torch.cat([plan.kept_ids, left_ids], 2)
     assert torch.equal(order.gather(2, plan.restore_ids), torch.arange(tokens).expand_as(order))
@@ -86,6 +118,8 @@ def check_indices(plan: MaskPlan) -> None:
 
 def test_the_published_names_are_there() -> None:
     assert {"random", "coarse", "grid", "block", "block_unrepaired"} <= set(NAMES)
+    assert {"uniform_cells", "visible_square", "colormae", "mage"} <= set(NAMES)
+    assert {"ibot_block", "dinov2_block", "capi_block", "multi_block"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -102,7 +136,39 @@ def test_plan_over_many_draws(name: str) -> None:
     plan = plan_of(masking)
     check(masking, plan, (14, 14))
     asked = masking.num_hidden / 196
-    assert abs(plan.ratio_realised - asked) < (1e-6 if masking.count == "exact" else 0.02)
+    if masking.count == "batch":
+        requests = [MaskRequest(KEYS[:64], progress=i / 100, step_key=i) for i in range(100)]
+        realised = sum(masking.plan(request).ratio_realised for request in requests) / 100
+    else:
+        realised = plan.ratio_realised
+    assert abs(realised - asked) < (1e-6 if masking.count == "exact" else 0.02)
+
+
+SCHEDULES = [
+    {"name": "linear", "start": 0.9, "end": 0.6},
+    {"name": "step", "start": 0.9, "end": 0.6},
+    {"name": "truncated_normal", "low": 0.6, "high": 0.9},
+    {"name": "maskgit", "low": 0.6, "high": 0.9},
+]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: schedule["name"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_schedule_sets_the_count_of_a_whole_batch(name: str, schedule: dict[str, object]) -> None:
+    params = maskings[name].params
+    try:
+        masking = maskings[name].part(params.model_validate({"ratio": schedule}), (14, 14))
+    except ValidationError:
+        pytest.skip("takes no schedule")
+    assert masking.count in ("batch", "per_image")
+    requests = [MaskRequest(KEYS[:20], progress=i / 10, step_key=i) for i in range(11)]
+    plans = [masking.plan(request) for request in requests]
+    for plan in plans:
+        check(masking, plan, (14, 14))
+    means = [float(plan.hidden.sum(2).float().mean()) for plan in plans]
+    assert len({round(mean) for mean in means}) > 1
+    assert max(means) <= 180
+    assert min(means) >= (110 if masking.count == "per_image" else 117)
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
@@ -111,8 +177,9 @@ def test_plan_over_many_draws(name: str) -> None:
 def test_any_grid_and_ratio_holds_or_is_refused(name: str, visible: str, grid: Grid) -> None:
     tokens = grid[0] * grid[1]
     hidden = {"one": tokens - 1, "half": tokens // 2, "all but one": 1}[visible]
+    params = {"ratio": (hidden - 0.5) / tokens} if has_ratio(name) else {}
     try:
-        masking = build(name, grid, ratio=(hidden - 0.5) / tokens)
+        masking = build(name, grid, **params)
     except ParamsError as refusal:
         assert refusal.field in {"name", *maskings[name].params.model_fields}
         assert len(str(refusal)) > 20
@@ -127,19 +194,32 @@ def test_same_key_same_mask_and_other_keys_other_masks(name: str) -> None:
     assert same(plan, plan_of(build(name), KEYS[:64].clone()))
     assert not same(plan, plan_of(masking, KEYS[64:128]))
     assert len(plan.hidden.unique(dim=0)) > 1
-    twins = plan_of(masking, KEYS[:1].repeat(5))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_images_of_equal_keys_have_equal_masks(name: str) -> None:
+    twins = plan_of(uncoupled(name), KEYS[:1].repeat(5))
     assert (twins.hidden == twins.hidden[:1]).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_mask_depends_on_no_other_image(name: str) -> None:
     """Neither on the place in the batch nor on its company: the same on any number of workers."""
-    masking = build(name)
+    masking = uncoupled(name)
     whole = plan_of(masking, KEYS[:100])
     order = torch.randperm(100, generator=torch.Generator().manual_seed(0))
     assert torch.equal(plan_of(masking, KEYS[:100][order]).hidden, whole.hidden[order])
     assert same(plan_of(masking, KEYS[37:38]), whole.part(37, 38))
     assert same(plan_of(masking, KEYS[60:100]), whole.part(60, 100))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_coupled_mask_depends_on_its_batch_but_on_no_place_in_it(name: str) -> None:
+    masking = coupled(name)
+    whole = plan_of(masking, KEYS[:100])
+    order = torch.randperm(100, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(plan_of(masking, KEYS[:100][order]).hidden, whole.hidden[order])
+    assert not torch.equal(plan_of(masking, KEYS[:5]).hidden, whole.hidden[:5])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -167,7 +247,9 @@ def test_to_moves_every_tensor(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_progress_and_step_change_nothing_where_no_schedule_is_set(name: str) -> None:
-    masking = build(name)
+    masking = uncoupled(name)
+    if masking.count == "batch":
+        pytest.skip("is a schedule by default")
     request = MaskRequest(KEYS[:20])
     later = replace(request, progress=0.7, step_key=1234)
     assert same(masking.plan(request), masking.plan(later))
@@ -176,6 +258,8 @@ def test_progress_and_step_change_nothing_where_no_schedule_is_set(name: str) ->
 @pytest.mark.parametrize("ratio", [0.0, 1.0, -0.1, 1.5])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_ratio_outside_0_and_1_is_refused(name: str, ratio: float) -> None:
+    if not has_ratio(name):
+        pytest.skip("has no ratio")
     with pytest.raises(ValidationError, match="ratio"):
         maskings[name].params.model_validate({"ratio": ratio})
 

@@ -50,6 +50,24 @@ def test_ratios_rise(study) -> None:
     assert labels(study) == ["random · 0.5", "random · 0.75", "random · 0.9"]
 
 
+FALLING = {"quantum": 4, "start": 0.9, "end": 0.5, "name": "linear"}
+
+
+def test_a_schedule_is_a_ratio_not_another_masking(study) -> None:
+    """As an axis that has both leaves it: a number's path, or those of a schedule's parameters."""
+    study.trial("random", 0.5)
+    for end in (0.5, 0.6):
+        ratio = FALLING | {"end": end}
+        point = {f"masking.ratio.{key}": value for key, value in ratio.items()}
+        masking = {"name": "random", "ratio": ratio}
+        study.trial("random", axes=point, resolved={"masking": masking})
+    assert labels(study) == [
+        "random · 0.5",
+        "random · linear(start=0.9, end=0.5)",
+        "random · linear(start=0.9, end=0.6)",
+    ]
+
+
 def test_a_masking_without_a_ratio_has_none(study) -> None:
     trial = study.trial("none", 0.5, resolved={"masking": {"name": "none"}})
     study.journal(trial, [1.0])

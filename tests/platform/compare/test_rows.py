@@ -78,8 +78,7 @@ class Folders:
         realised: float | None = None,
     ) -> str:
         record = trial_record(f"{name}-{ratio}-{seed}", {"name": name, "ratio": ratio}, seed)
-        trial = TrialFolder(self.store, record.id)
-        trial.write_status(StatusRecord(state=state))
+        trial = self.write(record, state)
         for step, metrics in (scores or {}).items():
             for key, value in metrics.items():
                 found = probe_record(step, {key: value})
@@ -89,8 +88,14 @@ class Folders:
         for i, speed in enumerate(speeds):
             journal.append(i, {"train/images_per_s": speed, "mask/ratio_realised": realised or 0.0})
         journal.flush()
-        self._records.append(record)
         return record.id
+
+    def write(self, record: TrialRecord, state: TrialState = "finished") -> TrialFolder:
+        """A trial without curves and scores."""
+        trial = TrialFolder(self.store, record.id)
+        trial.write_status(StatusRecord(state=state))
+        self._records.append(record)
+        return trial
 
     def baseline(self, label: str, key: str, value: float) -> None:
         probe = key.split("/")[1]
@@ -293,3 +298,15 @@ def test_points_that_differ_elsewhere_are_rows_of_their_own(folders: Folders) ->
     folders.trial("random", 0.75)
     rows = folders.compare().rows
     assert [(row.label, row.ratio_asked) for row in rows] == [("random", 0.5), ("random", 0.75)]
+
+
+def test_a_schedule_is_shown_shortly(folders: Folders) -> None:
+    ratio = {"quantum": 4, "start": 0.9, "end": 0.5, "name": "linear"}
+    record = trial_record("t", {"name": "block"}, 0, masking__ratio__start=0.9, train__epochs=3)
+    record.resolved["masking"]["ratio"] = ratio
+    assert label_of(record) == "block train.epochs=3 linear(start=0.9, end=0.5)"
+    folders.write(record)
+    comparison = folders.compare()
+    (row,) = comparison.rows
+    assert (row.label, row.ratio_asked) == ("block train.epochs=3", "linear(start=0.9, end=0.5)")
+    assert " linear(start=0.9, end=0.5) " in line_with(comparison, "block")

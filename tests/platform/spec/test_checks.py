@@ -48,12 +48,33 @@ def test_a_ratio_that_hides_everything(studies) -> None:
 def test_an_encoder_of_kept_patches_needs_equal_counts(studies) -> None:
     masking = {"name": "block_unrepaired", "ratio": 0.5, "min_area": 1}
     message = refused(studies, "block_unrepaired", masking=masking)
-    assert message == (
+    start, _, legal = message.partition("; take another masking (")
+    assert start == (
         "masking.name: block_unrepaired hides a different number of patches in each image, but "
-        "equally many must be kept in each by the objective mae; take another masking (block, "
-        "coarse, grid, random) or another objective (simmim)"
+        "equally many must be kept in each by the objective mae"
     )
+    maskings, objectives = legal.removesuffix(")").split(") or another objective (")
+    assert {"block", "random"} <= set(maskings.split(", "))
+    assert not {"block_unrepaired", "ibot_block"} & set(maskings.split(", "))
+    assert "simmim" in objectives and "mae" not in objectives.split(", ")
     assert studies.trials(studies.text(masking=masking, objective={"name": "simmim"}))
+
+
+def test_mask_tokens_among_kept_patches_need_one_in_the_encoder(studies) -> None:
+    masking = {"name": "uniform_cells"}
+    message = refused(studies, "objective", masking=masking)
+    assert message == (
+        "objective.encoder_mask_token: uniform_cells covers kept patches by mask tokens in the "
+        "encoder: set encoder_mask_token to true"
+    )
+    mae = {"name": "mae", "decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2}
+    asked = mae | {"encoder_mask_token": True}
+    for sections in (
+        {"masking": masking, "objective": asked},
+        {"masking": masking, "objective": {"name": "simmim"}},
+        {"masking": masking | {"secondary": 0}},
+    ):
+        assert studies.trials(studies.text(**sections))
 
 
 @pytest.mark.parametrize(("accumulate", "workers"), [(3, 1), (1, 3), (3, 2)])

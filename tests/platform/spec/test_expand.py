@@ -188,8 +188,7 @@ def test_an_axis_may_list_whole_mappings(studies) -> None:
         (
             {"axes": {"masking.min_area": [2]}},
             "masking.min_area",
-            "masking.min_area: belongs to block, block_unrepaired, not to random; an axis over it "
-            "goes under `when`.",
+            "masking.min_area: belongs to block, block_unrepaired, ",
         ),
         ({"axes": {"masking.ratio": [0.5, 1.0]}}, "- 1.0", "masking.ratio: should be less than 1"),
         (

@@ -46,6 +46,7 @@ OTHER: dict[str, Any] = {
     "objective.decoder_depth": 2,
     "objective.decoder_width": 64,
     "objective.decoder_heads": 4,
+    "objective.encoder_mask_token": True,
     "objective.loss": "smooth_l1",
     "target.norm": "none",
     "masking.name": "random",

@@ -213,8 +213,7 @@ def test_a_wrong_value_is_refused_in_words(studies, path: tuple, value: Any, sen
         ),
         (
             {"masking": {"name": "random", "aspect": 0.5}},
-            "masking.aspect: belongs to block, block_unrepaired, not to random; an axis over it "
-            "goes under `when`.",
+            "masking.aspect: belongs to block, block_unrepaired, ",
         ),
         ({"trian": {}}, "trian: unknown key; did you mean `train`? The keys here are study, "),
         (
