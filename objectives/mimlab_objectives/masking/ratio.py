@@ -8,7 +8,12 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Discriminator, Field, Tag
 
 from mimlab_objectives.masking.plan import Count, MaskRequest, num_hidden
-from mimlab_objectives.masking.schedules import CosineRatio, LinearRatio, RatioSchedule
+from mimlab_objectives.masking.schedules import (
+    CosineRatio,
+    LinearRatio,
+    RatioSchedule,
+    UniformRatio,
+)
 from mimlab_objectives.registry import ParamsError
 
 Ratio = Annotated[float, Field(gt=0, lt=1)]
@@ -24,7 +29,8 @@ def _form(value: Any) -> str:
 RatioOrSchedule = Annotated[
     Annotated[Ratio, Tag("number")]
     | Annotated[LinearRatio, Tag("linear")]
-    | Annotated[CosineRatio, Tag("cosine")],
+    | Annotated[CosineRatio, Tag("cosine")]
+    | Annotated[UniformRatio, Tag("uniform")],
     Discriminator(_form),
 ]
 """A number, or a schedule by its `name`."""

@@ -6,6 +6,9 @@ own: maskings number theirs from 0.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -91,6 +94,12 @@ def plan_of_hidden(
         weight=hidden.float(),
         repaired=repaired[:, None],
     )
+
+
+def join_rounds(plans: Sequence[MaskPlan]) -> MaskPlan:
+    """One plan of several of the same images and number of hidden patches, a round each."""
+    names = ("hidden", "kept_ids", "restore_ids", "predicted", "weight", "repaired")
+    return replace(plans[0], **{n: torch.cat([getattr(p, n) for p in plans], 1) for n in names})
 
 
 def _indices(
