@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -40,7 +41,7 @@ class Projection(Corruption):
 
     def apply(self, tokens: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
         """P x for every channel; float32 in any autocast, since P must stay a projection."""
-        with torch.autocast(tokens.device.type, enabled=False):
+        with _without_autocast(tokens.device.type):
             sketch = self.sketch()
             return self.scale * (sketch @ (sketch.transpose(1, 2) @ tokens.float()))
 
@@ -54,6 +55,13 @@ class Projection(Corruption):
         """S, a count sketch."""
         numbers = torch.arange(self.num_buckets, device=self.buckets.device)
         return (self.buckets[..., None] == numbers) * self.signs[..., None]
+
+
+def _without_autocast(device: str) -> AbstractContextManager[object]:
+    """Devices without values, on which shapes are checked, have no autocast."""
+    if not torch.amp.is_autocast_available(device):
+        return nullcontext()
+    return torch.autocast(device, enabled=False)
 
 
 class ProjectionParams(Params):

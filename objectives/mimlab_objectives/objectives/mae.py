@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from mimlab_objectives.backbones.vit import VitBackbone
 from mimlab_objectives.masking.plan import MaskPlan
@@ -19,6 +19,7 @@ from mimlab_objectives.objectives.base import (
     objectives,
 )
 from mimlab_objectives.objectives.batch import Batch
+from mimlab_objectives.objectives.initial import init_as_mae
 from mimlab_objectives.objectives.losses import RegressionLoss, patch_losses
 from mimlab_objectives.objectives.patchwise import patchwise_output
 from mimlab_objectives.predictors.decoder import MaeDecoder
@@ -54,20 +55,8 @@ class Mae(Objective):
     def __init__(self, params: MaeParams, backbone: VitBackbone, target: Target) -> None:
         super().__init__(params, backbone, target)
         self.loss: RegressionLoss = params.loss or "mse"
-        self.decoder = MaeDecoder(
-            backbone.dim,
-            target.dim,
-            grid=backbone.grid,
-            num_prefix_tokens=backbone.num_prefix_tokens,
-            width=params.decoder_width,
-            depth=params.decoder_depth,
-            num_heads=params.decoder_heads,
-        )
-        self.apply(_init_matrix)
-        backbone.set_sincos_positions()
-        for name, parameter in self.named_parameters():
-            if name.endswith("token"):
-                nn.init.normal_(parameter, std=0.02)
+        self.decoder = decoder_of(params, backbone, target.dim)
+        init_as_mae(self)
 
     def forward(self, batch: Batch, plan: MaskPlan, progress: Progress) -> ObjectiveOutput:  # noqa: ARG002
         """The loss of one micro-batch. Raises ValueError if the plan's counts differ by image."""
@@ -91,11 +80,14 @@ class Mae(Objective):
         return prediction.unflatten(0, plan.hidden.shape[:2])
 
 
-def _init_matrix(module: nn.Module) -> None:
-    """MAE leaves the bias of the patch projection as torch draws it."""
-    if isinstance(module, nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.Conv2d):
-        nn.init.xavier_uniform_(module.weight.data.flatten(1))
+def decoder_of(params: MaeParams, backbone: VitBackbone, out_dim: int) -> MaeDecoder:
+    """MAE's decoder for an encoder. Raises ParamsError if its heads do not divide its width."""
+    return MaeDecoder(
+        backbone.dim,
+        out_dim,
+        grid=backbone.grid,
+        num_prefix_tokens=backbone.num_prefix_tokens,
+        width=params.decoder_width,
+        depth=params.decoder_depth,
+        num_heads=params.decoder_heads,
+    )

@@ -13,8 +13,8 @@ KEYS = torch.from_numpy(sample_keys(key_of(0, "attentive"), np.arange(20_000), 0
 
 def kept(attention: Tensor, ratio: float, grid: tuple[int, int], count: int) -> Tensor:
     masking = Attentive(AttentiveParams(ratio=ratio), grid)
-    signals = {"teacher_attention": attention.expand(count, -1)}
-    return ~masking.plan(MaskRequest(KEYS[:count], signals=signals)).hidden[:, 0]
+    request = MaskRequest(KEYS[:count], signals={"teacher_attention": attention.expand(count, -1)})
+    return ~masking.plan(request).hidden[:, 0]
 
 
 def test_keeping_one_patch_has_the_probabilities_of_the_attention() -> None:
@@ -27,9 +27,10 @@ def test_keeping_two_is_drawing_without_replacement() -> None:
     """P(i kept) = p_i + Σ_j p_j p_i ÷ (1 − p_j), whatever the scale of the attention."""
     attention = torch.tensor([1.0, 2.0, 3.0, 4.0])
     p = attention / attention.sum()
-    second = [sum(p[j] * p[i] / (1 - p[j]) for j in range(4) if j != i) for i in range(4)]
+    both = p[:, None] * p / (1 - p[:, None])  # j first, then i
+    second = both.sum(0) - both.diagonal()
     frequency = kept(attention, 0.5, (2, 2), 20_000).float().mean(0)
-    assert (frequency - (p + torch.stack(second))).abs().max() < 0.015
+    assert (frequency - (p + second)).abs().max() < 0.015
 
 
 def test_patches_are_kept_the_more_often_the_more_they_are_attended_to() -> None:

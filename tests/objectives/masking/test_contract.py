@@ -47,7 +47,7 @@ def request_of(masking: Masking, keys: Tensor = KEYS, grid: Grid = (14, 14)) -> 
         "features": (tokens, dim),
         "pixels": (3, grid[0] * PATCH, grid[1] * PATCH),
     }
-    signals = {
+    signals: dict[Signal, Tensor] = {
         name: uniform(fold(keys, stream), math.prod(shapes[name])).view(-1, *shapes[name])
         for stream, name in enumerate(sorted(masking.requires))
     }
