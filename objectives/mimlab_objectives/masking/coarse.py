@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from pydantic import Field
 
+from mimlab_objectives.masking.cells import Cells
 from mimlab_objectives.masking.plan import Grid, Masking, MaskPlan, MaskRequest, maskings
 from mimlab_objectives.masking.ratio import HiddenCount, RatioOrSchedule
 from mimlab_objectives.masking.select import highest, plan_of_hidden
-from mimlab_objectives.registry import Params, ParamsError
+from mimlab_objectives.registry import Params
 
 
 class CoarseParams(Params):
@@ -28,28 +27,16 @@ class Coarse(Masking):
     """
 
     def __init__(self, params: CoarseParams, grid: Grid) -> None:
-        cell, (rows, columns) = params.cell, grid
-        if rows % cell or columns % cell:
-            raise ParamsError(
-                "cell",
-                f"cells of {cell}×{cell} patches do not tile a {rows}×{columns} grid: "
-                f"the cell must divide {math.gcd(rows, columns)}",
-            )
         self.grid = grid
-        self.cell = cell
-        self.num_cells = (rows // cell) * (columns // cell)
-        self.hidden_cells = HiddenCount(
-            params.ratio, self.num_cells, unit=f"cells of {cell}×{cell} patches"
-        )
-        self.num_hidden = self.hidden_cells.mean * cell**2
+        self.cells = Cells(params.cell, grid)
+        self.hidden_cells = HiddenCount(params.ratio, self.cells.number, unit=self.cells.unit)
+        self.num_hidden = self.hidden_cells.mean * params.cell**2
         self.count = self.hidden_cells.count
 
     def plan(self, request: MaskRequest) -> MaskPlan:
         """Draw cells, then repeat each over its patches."""
-        keys, cell = request.keys, self.cell
-        num_hidden = self.hidden_cells.at(request)
-        score = torch.zeros(len(keys), self.num_cells, device=keys.device)
-        cells = highest(score, num_hidden, keys)
-        cells = cells.unflatten(1, (-1, self.grid[1] // cell))  # (batch, cell rows, cell columns)
-        hidden = cells.repeat_interleave(cell, 1).repeat_interleave(cell, 2)
-        return plan_of_hidden(hidden.flatten(1), self.grid, keys, num_hidden=num_hidden * cell**2)
+        keys, num_hidden = request.keys, self.hidden_cells.at(request)
+        score = torch.zeros(len(keys), self.cells.number, device=keys.device)
+        hidden = self.cells.spread(highest(score, num_hidden, keys))
+        num_hidden *= self.cells.side**2
+        return plan_of_hidden(hidden, self.grid, keys, num_hidden=num_hidden)

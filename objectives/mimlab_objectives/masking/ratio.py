@@ -9,7 +9,13 @@ from pydantic import BaseModel, Discriminator, Field, Tag
 
 from mimlab_objectives.masking.drawn_schedules import MaskGitRatio, TruncatedNormalRatio
 from mimlab_objectives.masking.plan import Count, MaskRequest, num_hidden
-from mimlab_objectives.masking.schedules import CosineRatio, LinearRatio, RatioSchedule, StepRatio
+from mimlab_objectives.masking.schedules import (
+    CosineRatio,
+    LinearRatio,
+    RatioSchedule,
+    StepRatio,
+    UniformRatio,
+)
 from mimlab_objectives.registry import ParamsError
 
 Ratio = Annotated[float, Field(gt=0, lt=1)]
@@ -28,6 +34,7 @@ RatioOrSchedule = Annotated[
     | Annotated[LinearRatio, Tag("linear")]
     | Annotated[CosineRatio, Tag("cosine")]
     | Annotated[StepRatio, Tag("step")]
+    | Annotated[UniformRatio, Tag("uniform")]
     | Annotated[TruncatedNormalRatio, Tag("truncated_normal")]
     | Annotated[MaskGitRatio, Tag("maskgit")],
     Discriminator(_form),

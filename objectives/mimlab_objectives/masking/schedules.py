@@ -10,8 +10,10 @@ import math
 from abc import abstractmethod
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
+from mimlab_objectives.keys import uniform_numpy
 from mimlab_objectives.registry import Params, Registry
 
 
@@ -98,6 +100,30 @@ class StepRatio(Ramp):
         return self.start * self.when + self.end * (1 - self.when)
 
 
+class UniformRatio(RatioSchedule):
+    """A ratio drawn evenly from a range in each step, for the whole batch.
+
+    As AttMask draws it (gkakogeorgiou/attmask, main_attmask.py).
+    """
+
+    name: Literal["uniform"]
+    """`uniform` is drawn anew in each step."""
+    low: float = Field(gt=0, lt=1)
+    """Least ratio."""
+    high: float = Field(gt=0, lt=1)
+    """Largest ratio."""
+
+    def at(self, progress: float, key: int) -> float:  # noqa: ARG002
+        draw = uniform_numpy(np.array([key], np.int64), 1)[0, 0]
+        return self.low + (self.high - self.low) * float(draw)
+
+    def bounds(self) -> tuple[float, float]:
+        return min(self.low, self.high), max(self.low, self.high)
+
+    def mean(self) -> float:
+        return (self.low + self.high) / 2
+
+
 schedules.register("linear", params=LinearRatio, paper="Yang et al. 2022, arXiv:2208.10806")(
     LinearRatio
 )
@@ -105,3 +131,6 @@ schedules.register("cosine", params=CosineRatio, paper="Yang et al. 2022, arXiv:
     CosineRatio
 )
 schedules.register("step", params=StepRatio, paper="Yang et al. 2022, arXiv:2208.10806")(StepRatio)
+schedules.register("uniform", params=UniformRatio, paper="Kakogeorgiou et al., arXiv:2203.12719")(
+    UniformRatio
+)

@@ -6,6 +6,7 @@ own: maskings number theirs from 0.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -104,6 +105,12 @@ def with_replaced(
     hidden = plan.hidden | replaced[:, None]
     changed = replace(plan, hidden=hidden, replaced=replaced[:, None].gather(2, plan.kept_ids))
     return replace(changed, predicted=hidden, weight=hidden.float()) if predicted else changed
+
+
+def join_rounds(plans: Sequence[MaskPlan]) -> MaskPlan:
+    """One plan of several of the same images and number of hidden patches, a round each."""
+    names = ("hidden", "kept_ids", "restore_ids", "predicted", "weight", "repaired")
+    return replace(plans[0], **{n: torch.cat([getattr(p, n) for p in plans], 1) for n in names})
 
 
 def _indices(

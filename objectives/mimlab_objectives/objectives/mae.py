@@ -20,6 +20,7 @@ from mimlab_objectives.objectives.base import (
     objectives,
 )
 from mimlab_objectives.objectives.batch import Batch
+from mimlab_objectives.objectives.initial import init_as_mae
 from mimlab_objectives.objectives.losses import RegressionLoss, patch_losses
 from mimlab_objectives.objectives.patchwise import patchwise_output
 from mimlab_objectives.predictors.decoder import MaeDecoder
@@ -60,20 +61,8 @@ class Mae(Objective):
         self.mask_token: nn.Parameter | None = None
         if params.encoder_mask_token:
             self.mask_token = nn.Parameter(torch.zeros(1, 1, backbone.dim))
-        self.decoder = MaeDecoder(
-            backbone.dim,
-            target.dim,
-            grid=backbone.grid,
-            num_prefix_tokens=backbone.num_prefix_tokens,
-            width=params.decoder_width,
-            depth=params.decoder_depth,
-            num_heads=params.decoder_heads,
-        )
-        self.apply(_init_matrix)
-        backbone.set_sincos_positions()
-        for name, parameter in self.named_parameters():
-            if name.endswith("token"):
-                nn.init.normal_(parameter, std=0.02)
+        self.decoder = decoder_of(params, backbone, target.dim)
+        init_as_mae(self)
 
     @classmethod
     def takes_replaced(cls) -> TakesReplaced:
@@ -102,11 +91,14 @@ class Mae(Objective):
         return prediction.unflatten(0, plan.hidden.shape[:2])
 
 
-def _init_matrix(module: nn.Module) -> None:
-    """MAE leaves the bias of the patch projection as torch draws it."""
-    if isinstance(module, nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.Conv2d):
-        nn.init.xavier_uniform_(module.weight.data.flatten(1))
+def decoder_of(params: MaeParams, backbone: VitBackbone, out_dim: int) -> MaeDecoder:
+    """MAE's decoder for an encoder. Raises ParamsError if its heads do not divide its width."""
+    return MaeDecoder(
+        backbone.dim,
+        out_dim,
+        grid=backbone.grid,
+        num_prefix_tokens=backbone.num_prefix_tokens,
+        width=params.decoder_width,
+        depth=params.decoder_depth,
+        num_heads=params.decoder_heads,
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 import torch
@@ -19,12 +18,11 @@ from mimlab_objectives.objectives.base import (
     objectives,
 )
 from mimlab_objectives.objectives.batch import Batch
+from mimlab_objectives.objectives.initial import init_as_simmim
 from mimlab_objectives.objectives.losses import RegressionLoss, patch_losses
 from mimlab_objectives.objectives.patchwise import patchwise_output
 from mimlab_objectives.registry import Params
 from mimlab_objectives.targets.base import Target
-
-_STD = 0.02
 
 
 class SimMimParams(Params):
@@ -55,11 +53,7 @@ class SimMim(Objective):
         super().__init__(params, backbone, target)
         self.loss: RegressionLoss = params.loss or "l1"
         self.mask_token = nn.Parameter(torch.zeros(1, 1, backbone.dim))
-        backbone.apply(_init_matrix)
-        for name, parameter in self.named_parameters():
-            if name.endswith(("token", "pos_embed")):
-                _truncated_normal(parameter)
-        _shrink_outputs(backbone.vit.blocks)
+        init_as_simmim(self)
         self.head = nn.Linear(backbone.dim, target.dim)
 
     def forward(self, batch: Batch, plan: MaskPlan, progress: Progress) -> ObjectiveOutput:  # noqa: ARG002
@@ -81,22 +75,3 @@ class SimMim(Objective):
         encoded = self.backbone.encode_full(batch.images, plan, self.mask_token)
         prediction = self.head(encoded[:, self.backbone.num_prefix_tokens :])
         return prediction.unflatten(0, plan.hidden.shape[:2])
-
-
-def _init_matrix(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear | nn.Conv2d):
-        _truncated_normal(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-
-
-@torch.no_grad()
-def _shrink_outputs(blocks: nn.Sequential) -> None:
-    for number, block in enumerate(blocks, start=1):
-        for name, part in block.named_modules():
-            if name.endswith(("attn.proj", "mlp.fc2")) and isinstance(part, nn.Linear):
-                part.weight.div_(math.sqrt(2 * number))
-
-
-def _truncated_normal(tensor: Tensor) -> None:
-    nn.init.trunc_normal_(tensor, std=_STD, a=-_STD, b=_STD)

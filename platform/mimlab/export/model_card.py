@@ -13,7 +13,7 @@ from mimlab.storage.folders import TrialFolder, submissions
 from mimlab.storage.records import DONE, OwnerRecord, ProbeRecord, SubmissionRecord
 from mimlab.storage.remote_path import place_of
 from mimlab.train.export import EncoderCard
-from mimlab.train.pixels import MEAN, STD
+from mimlab_objectives.images import MEAN, STD
 
 _TEMPLATE = """\
 # {title}

@@ -12,8 +12,8 @@ from timm.models import VisionTransformer
 
 from mimlab.errors import UserError
 from mimlab.train.export import EncoderCard
-from mimlab.train.pixels import MEAN, STD
 from mimlab_objectives.backbones.vit import timm_arguments
+from mimlab_objectives.images import MEAN, STD
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"

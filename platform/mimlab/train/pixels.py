@@ -8,9 +8,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-"""ImageNet's, as every method here uses (timm.data.constants)."""
+from mimlab_objectives.images import MEAN, STD
 
 
 def normalise(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -11,34 +11,44 @@ from torch.nn import functional
 
 from mimlab_objectives.backbones.vit import BackboneParams, VitBackbone
 from mimlab_objectives.masking.plan import MaskPlan
-from mimlab_objectives.masking.select import select
-from mimlab_objectives.objectives.base import Batch, Objective
-from mimlab_objectives.objectives.mae import Mae, MaeParams
-from mimlab_objectives.objectives.simmim import SimMim, SimMimParams
+from mimlab_objectives.masking.select import join_rounds, select
+from mimlab_objectives.objectives.base import Batch, Objective, objectives
+from mimlab_objectives.registry import import_all
 from mimlab_objectives.targets.pixels import PixelParams, PixelTarget
 
+import_all("mimlab_objectives.objectives")
 Build = Callable[..., Objective]
 BACKBONE = BackboneParams(
     name="vit_tiny_patch16_224", patch_size=4, embed_dim=64, depth=2, num_heads=2
 )
-DECODER = MaeParams(decoder_depth=1, decoder_width=64, decoder_heads=2)
+DECODER: dict[str, object] = {"decoder_depth": 1, "decoder_width": 64, "decoder_heads": 2}
+OBJECTIVES: dict[str, tuple[dict[str, object], str]] = {
+    "mae": (DECODER, "patch"),
+    "simmim": ({}, "none"),
+    "hpm": (DECODER, "none"),
+    "dmjd": (DECODER, "patch"),
+}
+"""Name → parameters and the norm of the pixels, of objectives that can do with any mask."""
 
 
-def build_mae(norm: str = "patch", seed: int = 0) -> Objective:
+def build_named(name: str, norm: str | None = None, seed: int = 0) -> Objective:
+    """A tiny objective of pixels, in evaluation mode."""
+    params, usual = OBJECTIVES.get(name, ({}, "none"))
     torch.manual_seed(seed)
-    target = PixelTarget(PixelParams.model_validate({"norm": norm}), 4, (8, 8))
-    return Mae(DECODER, VitBackbone(BACKBONE, 32), target).eval()
+    target = PixelTarget(PixelParams.model_validate({"norm": norm or usual}), 4, (8, 8))
+    entry = objectives[name]
+    return entry.part(entry.params.model_validate(params), VitBackbone(BACKBONE, 32), target).eval()
 
 
-def build_simmim(norm: str = "none", seed: int = 0) -> Objective:
-    torch.manual_seed(seed)
-    target = PixelTarget(PixelParams.model_validate({"norm": norm}), 4, (8, 8))
-    return SimMim(SimMimParams(), VitBackbone(BACKBONE, 32), target).eval()
-
-
-@pytest.fixture(params=[build_mae, build_simmim], ids=["mae", "simmim"])
+@pytest.fixture(params=OBJECTIVES)
 def build(request: pytest.FixtureRequest) -> Build:
-    return request.param
+    return partial(build_named, request.param)
+
+
+@pytest.fixture(name="build_named")
+def build_named_fixture() -> Build:
+    """Any objective, by its name."""
+    return build_named
 
 
 @pytest.fixture
@@ -62,8 +72,6 @@ def plan_of() -> Callable[..., MaskPlan]:
         score = torch.zeros(count, 64)
         keys = torch.arange(count) + 10_000 * seed
         plans = [select(score, num_hidden, keys + 100 * r, (8, 8)) for r in range(rounds)]
-        names = ("hidden", "kept_ids", "restore_ids", "predicted", "weight", "repaired")
-        joined = {n: torch.cat([getattr(p, n) for p in plans], dim=1) for n in names}
-        return replace(plans[0], **joined)
+        return join_rounds(plans)
 
     return make

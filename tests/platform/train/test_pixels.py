@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from mimlab.train.pixels import MEAN, STD, normalise, to_pixels
+from mimlab.train.pixels import normalise, to_pixels
+from mimlab_objectives.images import MEAN, STD
 
 
 def test_every_value_of_a_pixel_comes_back() -> None:
