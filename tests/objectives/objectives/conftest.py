@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from mimlab_objectives.masking.plan import MaskPlan
 from mimlab_objectives.masking.select import select
 from mimlab_objectives.objectives.base import Batch, Objective
 from mimlab_objectives.objectives.mae import Mae, MaeParams
+from mimlab_objectives.objectives.mapet import Mapet, Permuted, PermutedParams, Pim
 from mimlab_objectives.objectives.simmim import SimMim, SimMimParams
 from mimlab_objectives.targets.pixels import PixelParams, PixelTarget
 
@@ -36,7 +38,21 @@ def build_simmim(norm: str = "none", seed: int = 0) -> Objective:
     return SimMim(SimMimParams(), VitBackbone(BACKBONE, 32), target).eval()
 
 
-@pytest.fixture(params=[build_mae, build_simmim], ids=["mae", "simmim"])
+def build_permuted(kind: type[Permuted], norm: str = "none", seed: int = 0) -> Objective:
+    torch.manual_seed(seed)
+    target = PixelTarget(PixelParams.model_validate({"norm": norm}), 4, (8, 8))
+    return kind(PermutedParams(), VitBackbone(BACKBONE, 32), target).eval()
+
+
+BUILDERS: dict[str, Build] = {
+    "mae": build_mae,
+    "simmim": build_simmim,
+    "mapet": partial(build_permuted, Mapet),
+    "pim": partial(build_permuted, Pim),
+}
+
+
+@pytest.fixture(params=list(BUILDERS.values()), ids=list(BUILDERS))
 def build(request: pytest.FixtureRequest) -> Build:
     return request.param
 
