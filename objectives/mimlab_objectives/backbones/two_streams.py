@@ -73,14 +73,17 @@ def visible(rows: Rows, device: torch.device) -> Bool[Tensor, "rows keys"]:
 def check_blocks(backbone: VitBackbone) -> None:
     """Raises ParamsError, on `name`, unless all blocks are timm's plain pre-norm ones."""
     for block in backbone.blocks:
-        attention = getattr(block, "attn", None)
-        plain = type(block) is Block and type(attention) is Attention
-        if not plain or attention.gate is not None or not isinstance(attention.norm, nn.Identity):
+        attention = block.attn if type(block) is Block else None
+        if not isinstance(attention, Attention) or not _plain(attention):
             message = (
                 "two streams run through timm's plain pre-norm blocks only, as those of "
                 "vit_small_patch16_224; this model has others"
             )
             raise ParamsError("name", message)
+
+
+def _plain(attention: Attention) -> bool:
+    return attention.gate is None and isinstance(attention.norm, nn.Identity)
 
 
 def two_streams(
