@@ -18,7 +18,7 @@ learn: install               ## trains until each family has learned something; 
 	MIMLAB_LEARN_TABLE=docs/learned.md $(BIN)/python -m pytest -m "learn"
 
 bench: install               ## measures speed against peers; writes tests/benchmarks/results/<date>.md
-	PYTHONPATH=tests $(BIN)/python -m benchmarks
+	PYTHONPATH=tests:tests/oracles $(BIN)/python -m benchmarks
 
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -19,6 +19,11 @@ class Params(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
+    def shown_as(self, name: str) -> str:
+        """What comparisons call the part that is registered as `name`; more than its name where it
+        could be taken for something else."""
+        return name
+
 
 class ParamsError(ValueError):
     """A parameter that cannot hold in its setting, e.g. a ratio that a grid cannot give.

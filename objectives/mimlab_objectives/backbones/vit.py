@@ -42,6 +42,8 @@ class BackboneParams(Params):
     """Attention heads; null: the model's own."""
     drop_path: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Stochastic depth at the last block; it grows linearly from 0 at the first."""
+    layer_scale: float | None = Field(default=None, gt=0)
+    """Start of learned scales on both branches of each block; null: the model's own, if any."""
     init: str | None = None
     """What the encoder starts from: null (random), `timm` (that model's own pretrained weights), a
     file or an exported folder, or `trial:<id>`, `trial:<id>@<step>` of the same storage."""
@@ -78,6 +80,7 @@ def timm_arguments(params: BackboneParams, image_size: int) -> dict[str, Any]:
     Without pooling, models that would normalise after it normalise every token instead.
     """
     sizes = params.model_dump(include={"patch_size", "embed_dim", "depth", "num_heads"})
+    sizes["init_values"] = params.layer_scale
     return {
         "img_size": image_size,
         "num_classes": 0,

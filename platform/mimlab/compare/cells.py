@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mimlab.compare.ratio_text import is_of_ratio, ratio_text
+from mimlab.compare.shown import shown_as
 from mimlab.compare.trials import TrialResult
+from mimlab.spec.study import REGISTRIES
 
 NAME = "masking.name"
 NO_RATIO = "–"
@@ -137,7 +139,14 @@ def values_of(trial: TrialResult, among: Sequence[TrialResult], paths: Sequence[
     """`key=value` of the paths that vary among some trials and that this one sets."""
 
     def value(of: TrialResult, path: str) -> str | None:
-        return _text(of.record.point[path]) if path in of.record.point else None
+        if path not in of.record.point:
+            return None
+        section, _, key = path.rpartition(".")
+        if key == "name" and section in REGISTRIES:
+            return shown_as(
+                section, str(of.record.point[path]), of.record.resolved.get(section, {})
+            )
+        return _text(of.record.point[path])
 
     varying = [path for path in paths if len({value(other, path) for other in among}) > 1]
     return [

@@ -27,6 +27,8 @@ OBJECTIVES: dict[str, tuple[dict[str, object], str]] = {
     "simmim": ({}, "none"),
     "hpm": (DECODER, "none"),
     "dmjd": (DECODER, "patch"),
+    "mapet": ({}, "none"),
+    "pim": ({}, "none"),
 }
 """Name → parameters and the norm of the pixels, of objectives that can do with any mask."""
 

@@ -44,6 +44,15 @@ def test_axes_that_end_alike_keep_their_whole_path(study) -> None:
     ]
 
 
+def test_codes_that_are_not_a_papers_say_so_in_their_name(study) -> None:
+    for name, params in (("pixels", {}), ("tokens", {"vocabulary": 512}), ("gone", {"side": 3})):
+        target = {"name": name, **params}
+        study.trial("random", 0.5, axes={"target.name": name}, resolved={"target": target})
+    assert labels(study) == [
+        f"random · 0.5 · target={name}" for name in ("pixels", "tokens(kmeans-pixels-512)", "gone")
+    ]
+
+
 def test_ratios_rise(study) -> None:
     for ratio in (0.75, 0.5, 0.9):
         study.trial("random", ratio)

@@ -1,0 +1,123 @@
+"""Discrete codes of patches, by a tokenizer that is fitted before the first step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import model_validator
+from torch import Tensor
+
+from mimlab_objectives.masking.plan import Grid
+from mimlab_objectives.registry import ParamsError
+from mimlab_objectives.targets.base import Target, TargetKind, targets
+from mimlab_objectives.targets.hog import HogParams, HogTarget
+from mimlab_objectives.targets.pixels import patchify
+from mimlab_objectives.teachers.frozen import FrozenTeacher, TeacherOptions
+from mimlab_objectives.tokenizers.kmeans import (
+    KMeansParams,
+    fit_codebook,
+    mean_of_codes,
+    nearest,
+)
+
+_IMAGES = 32
+"""Images that features are taken of at once in `fit`."""
+
+
+class TokenParams(KMeansParams, TeacherOptions):
+    """What is clustered, and into how many codes."""
+
+    features: Literal["pixels", "hog"] | None = None
+    """Of each patch; null: pixels, unless there is a teacher."""
+    teacher: str | None = None
+    """A frozen timm model whose patch features are clustered instead."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TokenParams:
+        if self.teacher is not None:
+            if self.features is not None:
+                raise ValueError("`features` has no effect beside a `teacher`: give one of them")
+            return self
+        usual = TeacherOptions()
+        for name in TeacherOptions.model_fields:
+            if getattr(self, name) != getattr(usual, name):
+                raise ValueError(f"`{name}` has no effect without a `teacher`")
+        return self
+
+    def shown_as(self, name: str) -> str:
+        """Says that these are no codes of a published tokenizer."""
+        source = self.features or "pixels"
+        if self.teacher is not None:
+            source = f"{self.teacher}-{Path(self.weights).stem}"
+        return f"{name}(kmeans-{source}-{self.vocabulary})"
+
+
+@targets.register("tokens", params=TokenParams, paper="Bao et al., 2022 (arXiv:2106.08254)")
+class TokenTarget(Target):
+    """The nearest of `vocabulary` k-means codes to each patch's features.
+
+    The arithmetic is that of k-CLIP (aimagelab/MaPeT, data/kmeans/kmeans_processing.py: Euclidean
+    distance, features not normalised, exact assignment), the features are not: it clusters layer 4
+    of CLIP RN50x64, 4.2 million patches of ImageNet. Hence such runs are shown as
+    `tokens(kmeans-…)`. Codebook and mean patches are saved with the objective.
+
+    Raises ParamsError if the images have fewer patches than there are codes, and as FrozenTeacher.
+    """
+
+    kind: ClassVar[TargetKind] = "classes"
+
+    def __init__(self, params: TokenParams, patch_size: int, grid: Grid) -> None:
+        super().__init__(params, patch_size, grid)
+        if params.images * grid[0] * grid[1] < params.vocabulary:
+            raise ParamsError(
+                "vocabulary",
+                f"{params.vocabulary} codes need as many patches, and {params.images} images have "
+                f"{params.images * grid[0] * grid[1]}: lower vocabulary or raise images",
+            )
+        self.params = params
+        self.fit_images, self.dim = params.images, params.vocabulary
+        patch_dim = 3 * patch_size**2
+        self.hog = HogTarget(HogParams(), patch_size, grid) if params.features == "hog" else None
+        self.teacher = FrozenTeacher(params.teacher, params, grid) if params.teacher else None
+        source = self.teacher or self.hog
+        self.codebook: Tensor
+        self.patches: Tensor
+        width = patch_dim if source is None else source.dim
+        self.register_buffer("codebook", torch.zeros(self.dim, width))
+        self.register_buffer("patches", torch.zeros(self.dim, patch_dim))
+
+    @torch.no_grad()
+    def fit(self, images: Float[Tensor, "images 3 height width"]) -> None:
+        """Cluster the features of all patches. Raises ValueError if there are too few of them."""
+        features = torch.cat([self._features(part) for part in images.split(_IMAGES)])
+        points = features.flatten(0, 1)
+        self.codebook.copy_(fit_codebook(points, self.params))
+        pixels = patchify(images.float(), self.patch_size).flatten(0, 1)
+        self.patches.copy_(mean_of_codes(pixels, nearest(points, self.codebook), self.dim))
+
+    @torch.no_grad()
+    def compute(self, images: Float[Tensor, "batch 3 height width"]) -> Int[Tensor, "batch tokens"]:
+        """The code of every patch, int64."""
+        features = self._features(images)
+        return nearest(features.flatten(0, 1), self.codebook).view(features.shape[:2])
+
+    @torch.no_grad()
+    def to_pixels(
+        self,
+        prediction: Float[Tensor, "batch rounds tokens target_dim"],
+        images: Float[Tensor, "batch 3 height width"],  # noqa: ARG002
+    ) -> Float[Tensor, "batch rounds tokens patch_dim"]:
+        """The mean patch, among those that were clustered, of the likeliest code."""
+        return self.patches[prediction.argmax(-1)]
+
+    def _features(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch tokens feature_dim"]:
+        if self.teacher is not None:
+            return self.teacher(images)
+        if self.hog is not None:
+            return self.hog.compute(images)
+        return patchify(images.float(), self.patch_size)

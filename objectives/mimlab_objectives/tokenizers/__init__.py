@@ -1,0 +1,1 @@
+"""What turns patches into discrete codes."""
