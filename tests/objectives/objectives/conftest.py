@@ -12,10 +12,15 @@ from torch.nn import functional
 from mimlab_objectives.backbones.vit import BackboneParams, VitBackbone
 from mimlab_objectives.masking.plan import MaskPlan
 from mimlab_objectives.masking.select import select
-from mimlab_objectives.objectives.base import Batch, Objective
+from mimlab_objectives.objectives.base import Batch, Objective, objectives
 from mimlab_objectives.objectives.mae import Mae, MaeParams
 from mimlab_objectives.objectives.simmim import SimMim, SimMimParams
+from mimlab_objectives.registry import import_all
+from mimlab_objectives.targets.base import targets
 from mimlab_objectives.targets.pixels import PixelParams, PixelTarget
+
+import_all("mimlab_objectives.targets")
+import_all("mimlab_objectives.objectives")
 
 Build = Callable[..., Objective]
 BACKBONE = BackboneParams(
@@ -36,9 +41,58 @@ def build_simmim(norm: str = "none", seed: int = 0) -> Objective:
     return SimMim(SimMimParams(), VitBackbone(BACKBONE, 32), target).eval()
 
 
-@pytest.fixture(params=[build_mae, build_simmim], ids=["mae", "simmim"])
+NARROW = {"decoder_depth": 1, "decoder_width": 64, "decoder_heads": 2}
+OTHERS: dict[str, tuple[dict[str, object], str]] = {
+    "cae": ({"regressor_depth": 1, "decoder_depth": 1}, "pixels"),
+    "capi": ({"predictor_depth": 1, "num_clusters": 16}, "latent"),
+    "data2vec": ({}, "latent"),
+    "dbot": ({**NARROW, "class_token": False}, "latent"),
+    "ijepa": ({"predictor_depth": 1, "predictor_width": 64}, "latent"),
+    "latent_mim": ({**NARROW, "head_width": 64}, "latent"),
+}
+"""Name → its parameters at tiny size, and what it predicts."""
+
+
+def builder_of(name: str) -> Build:
+    params, target = OTHERS[name]
+
+    def build(norm: str = "patch", seed: int = 0) -> Objective:
+        return tiny(name, params, target=target, norm=norm, seed=seed)
+
+    return build
+
+
+def tiny(
+    name: str,
+    params: dict[str, object],
+    *,
+    target: str = "latent",
+    norm: str = "none",
+    seed: int = 0,
+    backbone: BackboneParams = BACKBONE,
+) -> Objective:
+    torch.manual_seed(seed)
+    entry = targets[target]
+    given = {"norm": norm} if target == "pixels" else {}
+    built = entry.part(entry.params.model_validate(given), 4, (8, 8))
+    objective = objectives[name]
+    part = objective.part(objective.params.model_validate(params), VitBackbone(backbone, 32), built)
+    part.after_init()
+    return part.eval()
+
+
+BUILDERS = {"mae": build_mae, "simmim": build_simmim} | {n: builder_of(n) for n in OTHERS}
+
+
+@pytest.fixture(params=list(BUILDERS.values()), ids=list(BUILDERS))
 def build(request: pytest.FixtureRequest) -> Build:
     return request.param
+
+
+@pytest.fixture(name="tiny")
+def tiny_fixture() -> Callable[..., Objective]:
+    """Any objective by its name and parameters, at tiny size; its target is latent unless named."""
+    return tiny
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ START = Progress(step=0, fraction=0.0)
 
 
 def predictor_of(objective: Objective) -> nn.Module:
-    assert isinstance(objective, Mae | SimMim)
-    return objective.decoder if isinstance(objective, Mae) else objective.head
+    names = ("decoder", "predictor", "head")
+    return next(getattr(objective, name) for name in names if hasattr(objective, name))
 
 
 def part_of(plan: MaskPlan, number: int) -> MaskPlan:
@@ -51,6 +51,8 @@ def test_only_predicted_patches_pull_on_the_prediction(
     build: Build, batch_of: Batches, plan_of: Plans
 ) -> None:
     objective, batch, plan = build(), batch_of(4), plan_of(4, 48)
+    if objective.loss_scope == "image":
+        pytest.skip("its loss compares all hidden patches of an image")
     predicted = plan.hidden & (torch.arange(64) % 3 == 0)
     plan = replace(plan, predicted=predicted, weight=predicted.float())
     seen: list[Tensor] = []
@@ -64,7 +66,10 @@ def test_only_predicted_patches_pull_on_the_prediction(
     output.loss_sum.backward()
     gradient = seen[0].grad
     assert gradient is not None
-    assert torch.equal(gradient.abs().sum(-1) > 0, predicted[:, 0])
+    pulls = gradient.abs().sum(-1) > 0
+    if pulls.shape[1] == 48:  # it predicts hidden patches only
+        pulls = torch.zeros_like(plan.hidden[:, 0]).masked_scatter(plan.hidden[:, 0], pulls)
+    assert torch.equal(pulls, predicted[:, 0])
     assert output.per_patch_loss is not None
     assert torch.equal(output.per_patch_loss > 0, predicted)
 
@@ -103,6 +108,8 @@ def test_weights_scale_patches(build: Build, batch_of: Batches, plan_of: Plans) 
 
 def test_micro_batches_add_up_to_the_whole(build: Build, batch_of: Batches, plan_of: Plans) -> None:
     objective, batch, plan = build(), batch_of(6), plan_of(6, 48, rounds=2)
+    if objective.loss_scope == "batch":
+        pytest.skip("its loss compares the images of a micro-batch")
     whole = objective(batch, plan, START)
     parts = [objective(batch.part(a, b), plan.part(a, b), START) for a, b in ((0, 2), (2, 6))]
     # matrix products of other sizes may sum in another order
@@ -121,6 +128,8 @@ def test_two_rounds_equal_two_plans(build: Build, batch_of: Batches, plan_of: Pl
         part = part_of(plan, number)
         alone = objective(batch, part, START).per_patch_loss
         torch.testing.assert_close(both[:, number : number + 1], alone, rtol=1e-4, atol=1e-6)
+        if objective.target.kind == "latent":  # colours of features are those of a whole board
+            continue
         torch.testing.assert_close(
             pixels[:, number : number + 1], objective.reconstruct(batch, part), rtol=1e-4, atol=1e-5
         )
@@ -180,6 +189,8 @@ def test_bfloat16_keeps_the_loss_in_float32(
 
 def test_decay_falls_on_matrices_alone(build: Build) -> None:
     objective = build()
+    if type(objective).param_groups is not Objective.param_groups:
+        pytest.skip("it has groups of its own")
     names = {id(parameter): name for name, parameter in objective.named_parameters()}
     decayed, plain = (
         {names[id(parameter)] for parameter in group.params} for group in objective.param_groups()
@@ -191,12 +202,12 @@ def test_decay_falls_on_matrices_alone(build: Build) -> None:
         if isinstance(module, nn.Linear | nn.Conv2d)
     }
     trainable = {name for name, p in objective.named_parameters() if p.requires_grad}
-    assert decayed == matrices
+    assert decayed == matrices & trainable
     assert plain == trainable - matrices
     assert "backbone.vit.cls_token" in plain
     assert any(name.endswith("mask_token") for name in plain)
     positions_train = "backbone.vit.pos_embed" in plain
-    assert positions_train == isinstance(objective, SimMim)
+    assert positions_train == (objective.mode == "full")
 
 
 def test_eight_images_can_be_learned_by_heart(
@@ -214,4 +225,5 @@ def test_eight_images_can_be_learned_by_heart(
         optimizer.step()
         schedule.step()
         losses.append(loss.detach())
+    print(float(losses[0]), float(losses[-1]))
     assert losses[-1] < losses[0] / 10
