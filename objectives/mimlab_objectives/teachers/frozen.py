@@ -15,7 +15,7 @@ from torch.nn import functional
 from mimlab_objectives.backbones.initial import start_from
 from mimlab_objectives.backbones.vit import BackboneParams, VitBackbone, patch_size_of
 from mimlab_objectives.masking.plan import Grid
-from mimlab_objectives.registry import Params
+from mimlab_objectives.registry import Params, ParamsError
 
 
 class TeacherParams(Params):
@@ -40,7 +40,8 @@ class FrozenTeacher(nn.Module):
     """A teacher in evaluation mode and without gradient, on the student's grid of patches.
 
     Construct it where the student is constructed and call `load` in the objective's `after_init`.
-    Raises ParamsError for a model that is no plain vision transformer.
+    Raises ParamsError, on the field `teacher`, for a model that is no plain vision transformer and
+    for sizes that do not fit.
     """
 
     def __init__(self, params: TeacherParams, grid: Grid) -> None:
@@ -49,7 +50,10 @@ class FrozenTeacher(nn.Module):
         self._pretrained = params.weights == "timm"
         self._name = params.name
         own = BackboneParams.model_validate(sizes)
-        backbone = VitBackbone(own, grid[0] * patch_size_of(own))
+        try:
+            backbone = VitBackbone(own, grid[0] * patch_size_of(own))
+        except ParamsError as error:
+            raise ParamsError("teacher", f"{error.field}: {error}") from error
         self.module = backbone.eval().requires_grad_(False)
         mean, std = (torch.tensor(backbone.vit.pretrained_cfg[key]) for key in ("mean", "std"))
         theirs, spread = torch.tensor(IMAGENET_DEFAULT_MEAN), torch.tensor(IMAGENET_DEFAULT_STD)

