@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 import timm
 import torch
@@ -55,7 +55,8 @@ class FrozenTeacher(nn.Module):
         except ParamsError as error:
             raise ParamsError("teacher", f"{error.field}: {error}") from error
         self.module = backbone.eval().requires_grad_(False)
-        mean, std = (torch.tensor(backbone.vit.pretrained_cfg[key]) for key in ("mean", "std"))
+        colours = cast("dict[str, tuple[float, ...]]", backbone.vit.pretrained_cfg)
+        mean, std = torch.tensor(colours["mean"]), torch.tensor(colours["std"])
         theirs, spread = torch.tensor(IMAGENET_DEFAULT_MEAN), torch.tensor(IMAGENET_DEFAULT_STD)
         self._scale: Tensor
         self._shift: Tensor

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from mimlab_objectives.backbones.vit import BackboneParams, VitBackbone
+from mimlab_objectives.masking.plan import Signal
 from mimlab_objectives.teachers.latents import smooth_l1, spread, standardise, whiten
 from mimlab_objectives.teachers.signals import encoder_signals
 
@@ -60,7 +61,7 @@ def test_signals_are_the_same_twice_and_leave_the_encoder_training() -> None:
         name="vit_tiny_patch16_224", patch_size=4, embed_dim=32, depth=2, num_heads=2, drop_path=0.5
     )
     encoder, images = VitBackbone(params, 32).train(), torch.randn(4, 3, 32, 32)
-    names = frozenset({"features", "teacher_attention"})
+    names: frozenset[Signal] = frozenset({"features", "teacher_attention"})
     once = encoder_signals(names, images, encoder=encoder, teacher=encoder)
     twice = encoder_signals(names, images, encoder=encoder, teacher=encoder)
     assert once.keys() == names and encoder.training
