@@ -74,6 +74,11 @@ def grid_of(params: BackboneParams, image_size: int) -> Grid:
     return image_size // patch, image_size // patch
 
 
+def patch_size_of(params: BackboneParams) -> int:
+    """Side of a patch in pixels. Raises ParamsError for a model that is no plain transformer."""
+    return params.patch_size or _own_sizes(params.name).patch_size
+
+
 def timm_arguments(params: BackboneParams, image_size: int) -> dict[str, Any]:
     """What `timm.create_model` takes besides the name to build this encoder.
 

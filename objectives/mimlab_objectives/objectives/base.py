@@ -82,6 +82,9 @@ class Objective(nn.Module, ABC):
     """Names of the parts of the loss that every output has in its `terms`."""
     diagnostics: ClassVar[tuple[str, ...]] = ()
     """Names of the scalars that every output has in its `diagnostics`."""
+    loss_scope: ClassVar[Literal["patch", "image", "batch"]] = "patch"
+    """What the loss of a patch is compared within: itself, the patches of its image, or the images
+    of its micro-batch on all ranks."""
     stages: int = 1
     """Equal parts of the training, in each of which the learning rate begins anew."""
 

@@ -50,8 +50,11 @@ class MaeDecoder(nn.Module):
         self,
         encoded: Float[Tensor, "batch_rounds sequence in_dim"],
         kept_ids: Int[Tensor, "batch_rounds kept"],
-    ) -> Float[Tensor, "batch_rounds tokens out_dim"]:
-        """Predictions for all patches, kept ones included; `encoded` is (prefix, kept tokens)."""
+        *,
+        prefix_too: bool = False,
+    ) -> Float[Tensor, "batch_rounds places out_dim"]:
+        """Predictions for all patches, kept ones included, and with `prefix_too` for the prefix in
+        front of them; `encoded` is (prefix, kept tokens)."""
         narrow = self.embed(encoded)
         prefix, kept = narrow.tensor_split([self.num_prefix_tokens], dim=1)
         # Writing the kept tokens between mask tokens equals MAE's un-shuffle, and its backward
@@ -60,4 +63,4 @@ class MaeDecoder(nn.Module):
         image = torch.arange(len(kept), device=kept.device)[:, None]
         tokens = tokens.index_put((image, kept_ids), kept) + self.positions
         decoded = self.norm(self.blocks(torch.cat([prefix, tokens], dim=1)))
-        return self.head(decoded[:, self.num_prefix_tokens :])
+        return self.head(decoded if prefix_too else decoded[:, self.num_prefix_tokens :])

@@ -14,32 +14,56 @@ from mimlab_objectives.masking.plan import MaskPlan
 from mimlab_objectives.masking.select import join_rounds, select
 from mimlab_objectives.objectives.base import Batch, Objective, objectives
 from mimlab_objectives.registry import import_all
-from mimlab_objectives.targets.pixels import PixelParams, PixelTarget
+from mimlab_objectives.targets.base import targets
 
+import_all("mimlab_objectives.targets")
 import_all("mimlab_objectives.objectives")
 Build = Callable[..., Objective]
 BACKBONE = BackboneParams(
     name="vit_tiny_patch16_224", patch_size=4, embed_dim=64, depth=2, num_heads=2
 )
 DECODER: dict[str, object] = {"decoder_depth": 1, "decoder_width": 64, "decoder_heads": 2}
-OBJECTIVES: dict[str, tuple[dict[str, object], str]] = {
-    "mae": (DECODER, "patch"),
-    "simmim": ({}, "none"),
-    "hpm": (DECODER, "none"),
-    "dmjd": (DECODER, "patch"),
-    "mapet": ({}, "none"),
-    "pim": ({}, "none"),
+OBJECTIVES: dict[str, tuple[dict[str, object], str, str]] = {
+    "mae": (DECODER, "pixels", "patch"),
+    "simmim": ({}, "pixels", "none"),
+    "hpm": (DECODER, "pixels", "none"),
+    "dmjd": (DECODER, "pixels", "patch"),
+    "mapet": ({}, "pixels", "none"),
+    "pim": ({}, "pixels", "none"),
+    "cae": ({"regressor_depth": 1, "decoder_depth": 1, "alignment": 0.2}, "pixels", "patch"),
+    "capi": ({"predictor_depth": 1, "num_clusters": 16}, "latent", ""),
+    "data2vec": ({}, "latent", ""),
+    "dbot": ({**DECODER, "class_token": False}, "latent", ""),
+    "ijepa": ({"predictor_depth": 1, "predictor_width": 64}, "latent", ""),
+    "latent_mim": ({**DECODER, "head_width": 64}, "latent", ""),
 }
-"""Name → parameters and the norm of the pixels, of objectives that can do with any mask."""
+"""Name → parameters at tiny size, target and norm of pixels, of objectives that can do with any
+mask."""
 
 
 def build_named(name: str, norm: str | None = None, seed: int = 0) -> Objective:
-    """A tiny objective of pixels, in evaluation mode."""
-    params, usual = OBJECTIVES.get(name, ({}, "none"))
+    """A tiny objective, in evaluation mode; of pixels, where it is not of the table."""
+    params, target, usual = OBJECTIVES.get(name, ({}, "pixels", "none"))
+    return tiny(name, params, target=target, norm=norm or usual, seed=seed)
+
+
+def tiny(
+    name: str,
+    params: dict[str, object],
+    *,
+    target: str = "latent",
+    norm: str = "none",
+    seed: int = 0,
+    backbone: BackboneParams = BACKBONE,
+) -> Objective:
     torch.manual_seed(seed)
-    target = PixelTarget(PixelParams.model_validate({"norm": norm or usual}), 4, (8, 8))
-    entry = objectives[name]
-    return entry.part(entry.params.model_validate(params), VitBackbone(BACKBONE, 32), target).eval()
+    entry = targets[target]
+    given = {"norm": norm} if target == "pixels" else {}
+    built = entry.part(entry.params.model_validate(given), 4, (8, 8))
+    objective = objectives[name]
+    part = objective.part(objective.params.model_validate(params), VitBackbone(backbone, 32), built)
+    part.after_init()
+    return part.eval()
 
 
 @pytest.fixture(params=OBJECTIVES)
@@ -51,6 +75,12 @@ def build(request: pytest.FixtureRequest) -> Build:
 def build_named_fixture() -> Build:
     """Any objective, by its name."""
     return build_named
+
+
+@pytest.fixture(name="tiny")
+def tiny_fixture() -> Callable[..., Objective]:
+    """Any objective by its name and parameters, at tiny size; its target is latent unless named."""
+    return tiny
 
 
 @pytest.fixture

@@ -27,14 +27,16 @@ START = Progress(step=0, fraction=0.0)
 
 
 def predictor_of(objective: Objective) -> nn.Module:
-    parts = dict(objective.named_children())
-    return parts["decoder"] if "decoder" in parts else parts["head"]
+    names = ("decoder", "predictor", "head")
+    return next(getattr(objective, name) for name in names if hasattr(objective, name))
 
 
 def patch_loss_of(objective: Objective, output: ObjectiveOutput) -> Tensor:
-    """The sum over patches: of a loss of several terms it is the first."""
-    first = objective.terms[:1]
-    return output.terms[first[0]][0] if first else output.loss_sum.detach()
+    """The sum over patches: the whole loss, or its first term where others are not of patches."""
+    whole, patches = output.loss_sum.detach(), output.per_patch_loss
+    if patches is None or not objective.terms or torch.isclose(patches.sum(), whole, rtol=1e-4):
+        return whole
+    return output.terms[objective.terms[0]][0]
 
 
 def part_of(plan: MaskPlan, number: int) -> MaskPlan:
@@ -63,6 +65,8 @@ def test_only_predicted_patches_pull_on_the_prediction(
     build: Build, batch_of: Batches, plan_of: Plans
 ) -> None:
     objective, batch, plan = build(), batch_of(4), plan_of(4, 48)
+    if objective.loss_scope == "image":
+        pytest.skip("its loss compares all hidden patches of an image")
     predicted = plan.hidden & (torch.arange(64) % 3 == 0)
     plan = replace(plan, predicted=predicted, weight=predicted.float())
     seen: list[Tensor] = []
@@ -80,6 +84,8 @@ def test_only_predicted_patches_pull_on_the_prediction(
     if objective.mode == "permuted":  # rows are the hidden patches, in an order of their own
         assert torch.equal(pulled.sum(1), predicted[:, 0].sum(1))
     else:
+        if pulled.shape[1] == 48:  # it predicts hidden patches only
+            pulled = torch.zeros_like(plan.hidden[:, 0]).masked_scatter(plan.hidden[:, 0], pulled)
         assert torch.equal(pulled, predicted[:, 0])
     assert output.per_patch_loss is not None
     assert torch.equal(output.per_patch_loss > 0, predicted)
@@ -121,6 +127,8 @@ def test_weights_scale_patches(build: Build, batch_of: Batches, plan_of: Plans) 
 
 def test_micro_batches_add_up_to_the_whole(build: Build, batch_of: Batches, plan_of: Plans) -> None:
     objective, batch, plan = build(), batch_of(6), plan_of(6, 48, rounds=2)
+    if objective.loss_scope == "batch":
+        pytest.skip("its loss compares the images of a micro-batch")
     whole = objective(batch, plan, START)
     parts = [objective(batch.part(a, b), plan.part(a, b), START) for a, b in ((0, 2), (2, 6))]
     # matrix products of other sizes may sum in another order
@@ -139,6 +147,8 @@ def test_two_rounds_equal_two_plans(build: Build, batch_of: Batches, plan_of: Pl
         part = part_of(plan, number)
         alone = objective(batch, part, START).per_patch_loss
         torch.testing.assert_close(both[:, number : number + 1], alone, rtol=1e-4, atol=1e-6)
+        if objective.target.kind == "latent":  # colours of features are those of a whole board
+            continue
         torch.testing.assert_close(
             pixels[:, number : number + 1], objective.reconstruct(batch, part), rtol=1e-4, atol=1e-5
         )
@@ -198,6 +208,8 @@ def test_bfloat16_keeps_the_loss_in_float32(
 
 def test_decay_falls_on_matrices_alone(build: Build) -> None:
     objective = build()
+    if type(objective).param_groups is not Objective.param_groups:
+        pytest.skip("it has groups of its own")
     names = {id(parameter): name for name, parameter in objective.named_parameters()}
     decayed, plain = (
         {names[id(parameter)] for parameter in group.params} for group in objective.param_groups()
@@ -231,4 +243,5 @@ def test_eight_images_can_be_learned_by_heart(
         optimizer.step()
         schedule.step()
         losses.append(patch_loss_of(objective, output) / output.loss_count)
-    assert losses[-1] < losses[0] / 10
+    # what is compared within an image or a batch costs its entropy even when it is known by heart
+    assert losses[-1] < losses[0] / {"patch": 10, "image": 1.3, "batch": 2}[objective.loss_scope]
