@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mimlab_objectives.keys import key_of
-from mimlab_objectives.masking.plan import Grid, Masking, MaskPlan, MaskRequest
+from mimlab_objectives.masking.plan import Grid, Masking, MaskPlan, MaskRequest, Signal
 from mimlab_objectives.masking.select import select
 
 BATCH = 64
@@ -41,11 +41,14 @@ def draw(
     num_draws: int,
     seed: int = 0,
 ) -> Draws:
-    """`num_draws` masks, over the whole of a training (progress 0 to 1), of `images` in turns."""
+    """`num_draws` masks, over the whole of a training (progress 0 to 1), of `images` in turns.
+
+    A masking that requires anything is given the images' pixels, and nothing else.
+    """
 
     def plan(keys: Int[Tensor, " batch"], progress: float, step: int) -> MaskPlan:
         chosen = images[torch.arange(step * BATCH, step * BATCH + len(keys)) % len(images)]
-        signals = {"pixels": chosen} if "pixels" in masking.requires else {}
+        signals: dict[Signal, Tensor] = {"pixels": chosen} if masking.requires else {}
         return masking.plan(MaskRequest(keys, progress, key_of(seed, "step", step), signals))
 
     return _draws(plan, title, grid, num_draws, seed)
