@@ -80,3 +80,9 @@ def test_glyphs_are_strokes_along_the_edge(dim: int, axis: int) -> None:
     picture = glyphs(hog(ramp(dim, 1.0), 16), 16)[0, 0, 0]
     along, across = picture.std(axis), picture.std(1 - axis)
     assert across.mean() > 2 * along.mean()
+
+
+def test_glyphs_lean_as_their_edges_do() -> None:
+    """Brighter to the lower right, the edge rises to the right: from the lower left corner."""
+    picture = glyphs(hog(ramp(2, 1.0) + ramp(3, 1.0), 16), 16)[0, 0, 0]
+    assert picture.fliplr().diagonal().mean() > 2 * picture.diagonal().mean()
