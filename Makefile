@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: quickstart test slow learn bench lint format types install
+.PHONY: quickstart test slow learn methods bench lint format types install
 
 quickstart: install          ## a real study on this machine, from nothing to a comparison
 	$(BIN)/mimlab run sweeps/quickstart.yaml
@@ -16,6 +16,9 @@ slow: install
 
 learn: install               ## trains until each family has learned something; writes docs/learned.md
 	MIMLAB_LEARN_TABLE=docs/learned.md $(BIN)/python -m pytest -m "learn"
+
+methods: install             ## the tables of docs/methods.md, from what is registered
+	$(BIN)/python -m mimlab.spec.methods_page docs/methods.md
 
 bench: install               ## measures speed against peers; writes tests/benchmarks/results/<date>.md
 	PYTHONPATH=tests:tests/oracles $(BIN)/python -m benchmarks

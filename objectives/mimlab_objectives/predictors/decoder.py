@@ -16,13 +16,14 @@ class MaeDecoder(nn.Module):
     """Predicts `out_dim` numbers for every patch from the encoder's kept tokens.
 
     He et al., 2022; facebookresearch/mae, models_mae.py. Positions are fixed sine-cosine, zero for
-    the prefix. Raises ParamsError if `width` does not split into `num_heads`.
+    the prefix. Without `out_dim` it gives its `width` normed channels, for a head of another form.
+    Raises ParamsError if `width` does not split into `num_heads`.
     """
 
     def __init__(
         self,
         in_dim: int,
-        out_dim: int,
+        out_dim: int | None,
         *,
         grid: Grid,
         num_prefix_tokens: int,
@@ -44,7 +45,7 @@ class MaeDecoder(nn.Module):
         blocks = [Block(width, num_heads, qkv_bias=True) for _ in range(depth)]
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.head = nn.Linear(width, out_dim)
+        self.head = nn.Identity() if out_dim is None else nn.Linear(width, out_dim)
 
     def forward(
         self,

@@ -13,7 +13,7 @@ from mimlab_objectives.registry import Registry
 
 TargetKind = Literal["pixels", "vectors", "classes", "latent"]
 """What is predicted: a patch's pixels, other vectors, the class of each patch, or what the
-objective's own teacher makes of the image."""
+objective makes itself: features of its own teacher, several targets at once, labels."""
 
 
 class Target(nn.Module, ABC):

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from mimlab.cli import data, export, parts, profile, run, study
+from mimlab.cli import board, data, export, masks, parts, profile, run, study
 from mimlab.errors import UserError
 from mimlab.storage.filesystems import RemoteError
 
@@ -29,6 +29,8 @@ app.command("resume")(run.resume)
 app.command("compare")(run.compare)
 app.command("export")(export.export)
 app.command("list")(parts.list_parts)
+app.command("board")(board.board)
+app.command("masks")(masks.masks)
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ from mimlab.search.environment import describe_environment
 from mimlab.search.fingerprint import code_zip, fingerprint
 from mimlab.search.frozen import only_warms_up, with_tokens_frozen
 from mimlab.search.initial import initial_weights
+from mimlab.search.labels import LabelCheck
 from mimlab.search.placement import concurrent_trials
 from mimlab.spec.checks import legal_trials
 from mimlab.spec.errors import Problem, refuse
@@ -97,7 +98,9 @@ def plan_study(loaded: LoadedStudy) -> PlannedStudy:
             "with their classes, or leave `probes` out"
         )
     count = image_counter(data)
+    labels = LabelCheck(data)
     found = [(trial.settings, p) for trial in trials for p in subset_problems(trial.spec, count)]
+    found += [(trial.settings, p) for trial in trials for p in labels(trial.spec)]
     refuse_points(found, len(trials), loaded.source, remedy=False)
     initial = initial_weights(loaded, trials, storage_of(study))
     space = _space(loaded, initial.resolved(trials[0].spec))

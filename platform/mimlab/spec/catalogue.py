@@ -1,13 +1,25 @@
-"""What is registered, for people: names, parameters, papers."""
+"""What is registered, for people: names, parameters, needs, papers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import BaseModel
 
+from mimlab.spec.needs import needs_of
 from mimlab.spec.parts import register_parts
 from mimlab.spec.study import REGISTRIES
+from mimlab_objectives.masking.schedules import schedules
+from mimlab_objectives.registry import Registry
 
-PLURALS = {"objective": "objectives", "target": "targets", "masking": "maskings"}
+KINDS: Mapping[str, Registry[Any]] = {
+    **{f"{kind}s": registry for kind, registry in REGISTRIES.items()},
+    "schedules": schedules,
+}
+"""What can be listed, by plural."""
+OWN_PACKAGE = "mimlab_objectives"
+"""Where parts come from that are not of a plug-in."""
 
 
 class Parameter(BaseModel):
@@ -24,6 +36,8 @@ class CataloguePart(BaseModel):
     name: str
     summary: str
     parameters: list[Parameter]
+    needs: list[str]
+    """What it asks of other parts, in words."""
     paper: str
     revision: int
     package: str
@@ -34,21 +48,23 @@ def catalogue() -> dict[str, list[CataloguePart]]:
     """Every registered part, by plural kind and name."""
     register_parts()
     return {
-        PLURALS[kind]: [
+        kind: [
             CataloguePart(
                 name=entry.name,
                 summary=entry.summary,
                 parameters=[
                     Parameter(name=name, default=_default(field), help=field.description or "")
                     for name, field in entry.params.model_fields.items()
+                    if name != "name"
                 ],
+                needs=needs_of(entry.part),
                 paper=entry.paper,
                 revision=entry.revision,
                 package=entry.part.__module__.partition(".")[0],
             )
             for entry in registry.entries()
         ]
-        for kind, registry in REGISTRIES.items()
+        for kind, registry in KINDS.items()
     }
 
 

@@ -40,7 +40,7 @@ KINDS: Mapping[TargetKind, str] = {
     "pixels": "pixels",
     "vectors": "vectors",
     "classes": "classes",
-    "latent": "what the objective's own teacher sees",
+    "latent": "what an objective makes itself",
 }
 
 

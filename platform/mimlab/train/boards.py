@@ -1,4 +1,4 @@
-"""Boards: fixed images as input, masked, predicted; what a loss cannot tell."""
+"""Boards: fixed images as input, masked, predicted, and what was to be predicted."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
+from torch.nn import functional
 
 from mimlab.train.feed import Planner
 from mimlab.train.pixels import normalise, to_pixels
 from mimlab_objectives.masking.plan import MaskPlan
 from mimlab_objectives.objectives.base import Batch, Objective, Progress
+from mimlab_objectives.targets.base import Target
 from mimlab_objectives.targets.pixels import unpatchify
 
 GREY = 128
@@ -21,6 +23,8 @@ GREY = 128
 MIN_SIDE_PX = 96
 """Smaller images are enlarged to at least this side, pixel by pixel."""
 GAP_PX = 4
+SURE = 30.0
+"""Logit of a class that is certain, beside 0 for the others."""
 
 
 class BoardMaker:
@@ -55,26 +59,53 @@ class BoardMaker:
         progress = Progress(0, 0.0)
         plan = self._planner.plan(keys, progress, objective=self._objective, batch=batch)
         plan = plan.to(self._device)
-        patches = self._objective.reconstruct(batch, plan)[:, 0]
+        predicted = self._picture(self._objective.reconstruct(batch, plan), plan)
+        target = self._objective.target
+        if target.kind == "pixels":
+            return compose(self._images, plan, predicted)
+        if target.kind == "latent":
+            return compose(self._images, plan, predicted, fill=False)
+        truth = self._picture(target.to_pixels(_as_prediction(target, batch), batch.images), plan)
+        return compose(self._images, plan, predicted, truth, fill=False)
+
+    def _picture(
+        self, patches: Float[Tensor, "batch rounds tokens patch_dim"], plan: MaskPlan
+    ) -> UInt8[Tensor, "batch height width 3"]:
+        """The first round, as pixels on the host."""
         patch_size = self._images.shape[1] // plan.grid[0]
-        predicted = to_pixels(unpatchify(patches.float(), patch_size, plan.grid))
-        return compose(self._images, plan, predicted.cpu())
+        return to_pixels(unpatchify(patches[:, 0].float(), patch_size, plan.grid)).cpu()
+
+
+def _as_prediction(target: Target, batch: Batch) -> Float[Tensor, "batch 1 tokens target_dim"]:
+    """What a perfect objective would predict: the vectors, or certainty of each class."""
+    truth = target.compute(batch.images)
+    if truth.is_floating_point():
+        return truth.unsqueeze(1)
+    return SURE * functional.one_hot(truth, target.dim).float().unsqueeze(1)
 
 
 def compose(
     images: UInt8[Tensor, "batch height width 3"],
     plan: MaskPlan,
     predicted: UInt8[Tensor, "batch height width 3"],
+    truth: UInt8[Tensor, "batch height width 3"] | None = None,
+    *,
+    fill: bool = True,
 ) -> UInt8[np.ndarray, "board_height board_width 3"]:
-    """Three rows: the images, with hidden patches grey, with hidden patches predicted."""
+    """Rows: the images, with hidden patches grey, with hidden patches predicted.
+
+    Where predictions are no pixels, `fill` is off: the third row is their picture alone, and
+    `truth`, the picture of the target, is a fourth.
+    """
     rows, columns = plan.grid
     side_y, side_x = images.shape[1] // rows, images.shape[2] // columns
     hidden = plan.hidden[:, 0].cpu().view(-1, rows, columns)
     hidden = hidden.repeat_interleave(side_y, 1).repeat_interleave(side_x, 2)[..., None]
     masked = torch.where(hidden, torch.tensor(GREY, dtype=torch.uint8), images)
-    filled = torch.where(hidden, predicted, images)
+    shown = torch.where(hidden, predicted, images) if fill else predicted
+    rows_shown = [images, masked, shown] + ([] if truth is None else [truth])
     scale = max(1, -(-MIN_SIDE_PX // images.shape[1]))
-    strips = [_strip(part.numpy(), scale) for part in (images, masked, filled)]
+    strips = [_strip(part.numpy(), scale) for part in rows_shown]
     return np.concatenate(strips, axis=0)
 
 

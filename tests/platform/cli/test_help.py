@@ -7,7 +7,18 @@ import sys
 
 import pytest
 
-COMMANDS = ["validate", "plan", "schema", "run", "resume", "compare", "export", "list"]
+COMMANDS = [
+    "validate",
+    "plan",
+    "schema",
+    "run",
+    "resume",
+    "compare",
+    "export",
+    "list",
+    "masks",
+    "board",
+]
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "data import", "data inspect"])
