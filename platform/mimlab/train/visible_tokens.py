@@ -15,6 +15,8 @@ BATCHES = 64
 """Batches that are planned for a mean, spread evenly over the training."""
 IMAGES = 64
 """Images of each."""
+COUPLED_BATCHES = 8
+"""The same where images of a batch depend on each other, so that whole batches are planned."""
 
 
 def visible_tokens_per_image(spec: TrialSpec) -> float:
@@ -22,7 +24,7 @@ def visible_tokens_per_image(spec: TrialSpec) -> float:
 
     Mask tokens do not count, whether the encoder processes them (`simmim`) or not (`mae`). The
     number is exact where a masking's count is. Else it is the mean over the masks of the first
-    ids at every 64th of the training, which is the same for every seed. A masking that needs
+    ids at even times of the training, which is the same for every seed. A masking that needs
     signals of the objective cannot plan beforehand: it counts with one mask and the patches that
     it is asked to hide.
     """
@@ -31,14 +33,17 @@ def visible_tokens_per_image(spec: TrialSpec) -> float:
     if masking.requires:
         return float(grid[0] * grid[1] - masking.num_hidden)
     if masking.count == "exact":
-        return _visible(masking, step=0, images=1)
-    return sum(_visible(masking, step, IMAGES) for step in range(BATCHES)) / BATCHES
+        return _visible(masking, 0, 1, images=1)
+    batches, images = BATCHES, IMAGES
+    if masking.couples_batch:
+        batches, images = COUPLED_BATCHES, spec.train.batch_size
+    return sum(_visible(masking, step, batches, images) for step in range(batches)) / batches
 
 
-def _visible(masking: Masking, step: int, images: int) -> float:
+def _visible(masking: Masking, step: int, batches: int, images: int) -> float:
     """Mean of one batch, whose ids no other batch has."""
     planner = Planner(masking, seed=0)
     ids = torch.arange(step * images, (step + 1) * images)
     keys = planner.keys(ids, torch.zeros_like(ids))
-    plan = planner.plan(keys, Progress(step, step / BATCHES))
+    plan = planner.plan(keys, Progress(step, step / batches))
     return int((~plan.hidden).sum()) / images

@@ -4,6 +4,12 @@ from typing import Any
 
 import pytest
 
+from mimlab.spec.checks import pairing_problem
+from mimlab_objectives.masking.mage import Mage
+from mimlab_objectives.objectives.base import TakesReplaced
+from mimlab_objectives.objectives.mae import Mae
+from mimlab_objectives.objectives.simmim import SimMim
+
 
 def refused(studies, word: str, **sections: Any) -> str:
     """The message, which must stand at the line that holds `word`."""
@@ -75,6 +81,19 @@ def test_mask_tokens_among_kept_patches_need_one_in_the_encoder(studies) -> None
         {"masking": masking | {"secondary": 0}},
     ):
         assert studies.trials(studies.text(**sections))
+
+
+def test_an_encoder_that_cannot_have_mask_tokens_takes_no_masking_that_needs_them() -> None:
+    class Without(Mae):
+        @classmethod
+        def takes_replaced(cls) -> TakesReplaced:
+            return "never"
+
+    assert pairing_problem(Without, Mage) == (
+        "covers kept patches by mask tokens in the encoder, which is not done by the objective"
+    )
+    assert pairing_problem(Mae, Mage) is None
+    assert pairing_problem(SimMim, Mage) is None
 
 
 @pytest.mark.parametrize(("accumulate", "workers"), [(3, 1), (1, 3), (3, 2)])

@@ -75,6 +75,15 @@ def test_a_count_that_varies_is_met_on_average_by_every_seed(spec_of: SpecOf) ->
     assert mean == pytest.approx(first, rel=0.02)
 
 
+def test_a_coupled_batch_is_counted_at_its_own_size(spec_of: SpecOf) -> None:
+    """I-JEPA's contexts are cut to the smallest of a batch, so that larger ones see less."""
+    blocks = "masking={name: multi_block, least_kept: 1}"
+    small, large = (
+        visible_tokens_per_image(spec_of(blocks, f"train.batch_size={size}")) for size in (2, 128)
+    )
+    assert 1 < large < small - 0.5
+
+
 class Twice(Random):
     """Two masks of each view."""
 
