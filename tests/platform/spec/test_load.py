@@ -196,7 +196,7 @@ def test_a_wrong_value_is_refused_in_words(studies, path: tuple, value: Any, sen
         ),
         (
             {"objective": {"name": "zzz"}},
-            "objective.name: no objective is called 'zzz'; There are mae, simmim",
+            "objective.name: no objective is called 'zzz'; There are ",
         ),
         (
             {"probes": [{"name": "kn", "at": "end"}]},
