@@ -69,4 +69,8 @@ def catalogue() -> dict[str, list[CataloguePart]]:
 
 
 def _default(field) -> str:
-    return "required" if field.is_required() else str(field.default)
+    if field.is_required():
+        return "required"
+    if isinstance(field.default, BaseModel):
+        return "{" + ", ".join(f"{name}: {value}" for name, value in field.default) + "}"
+    return str(field.default)

@@ -184,3 +184,29 @@ def test_problems_of_several_points_and_sections_come_together(studies) -> None:
     assert "train.batch_size: 65 images do not divide into 2" in lines[0]
     assert "data.image_size: 17 px is no multiple of the 4 px patch; 16 or 20 is" in lines[1]
     assert "data.image_size=17, train.batch_size=64; data.image_size=17, train.batch" in lines[1]
+
+
+def test_a_signal_that_nobody_supplies(studies) -> None:
+    masking = {"name": "attmask", "probability": 1.0}
+    message = refused(studies, "attmask", masking=masking)
+    assert message.startswith(
+        "masking.name: attmask needs teacher_attention, which is not supplied by the objective mae"
+    )
+    assert "hpm" in message.rpartition("another objective (")[2]
+
+
+def test_a_degradation_that_the_objective_does_not_undo(studies) -> None:
+    message = refused(studies, "frequency", masking={"name": "frequency"})
+    assert message.startswith(
+        "masking.name: frequency removes frequencies, which is not what is undone by the objective "
+        "mae; take another masking ("
+    )
+    assert "mfm" in message.rpartition("another objective (")[2]
+
+
+def test_buckets_that_do_not_divide_the_grid(studies) -> None:
+    trial = {"objective": {"name": "ropim"}, "masking": {"name": "projection"}}
+    message = refused(studies, "masking:", **trial)
+    assert message == (
+        "masking.bucket: 16 patches do not divide into several buckets of 7; 2 or 4 or 8 would"
+    )

@@ -188,7 +188,7 @@ def test_a_wrong_value_is_refused_in_words(studies, path: tuple, value: Any, sen
     [
         (
             {"masking": {"name": "randm", "ratio": 0.5}},
-            "masking.name: no masking is called 'randm'; did you mean `random`? There are block, ",
+            "masking.name: no masking is called 'randm'; did you mean `random`? There are ",
         ),
         (
             {"target": {"name": "pixel"}},
@@ -196,16 +196,16 @@ def test_a_wrong_value_is_refused_in_words(studies, path: tuple, value: Any, sen
         ),
         (
             {"objective": {"name": "zzz"}},
-            "objective.name: no objective is called 'zzz'; There are mae, simmim",
+            "objective.name: no objective is called 'zzz'; There are ",
         ),
         (
             {"probes": [{"name": "kn", "at": "end"}]},
             "probes.0.name: no probe is called 'kn'; did you mean `knn`? There are knn, linear",
         ),
-        ({"masking": {"ratio": 0.5}}, "masking: `name` is missing; there are block, "),
+        ({"masking": {"ratio": 0.5}}, "masking: `name` is missing; there are "),
         (
             {"masking": {"nmae": "random", "ratio": 0.5}},
-            "masking.nmae: unknown key, and `name` is missing; there are block, ",
+            "masking.nmae: unknown key, and `name` is missing; there are ",
         ),
         (
             {"masking": {"name": "random", "ratoi": 0.5}},
