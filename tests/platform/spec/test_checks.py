@@ -48,11 +48,16 @@ def test_a_ratio_that_hides_everything(studies) -> None:
 def test_an_encoder_of_kept_patches_needs_equal_counts(studies) -> None:
     masking = {"name": "block_unrepaired", "ratio": 0.5, "min_area": 1}
     message = refused(studies, "block_unrepaired", masking=masking)
-    assert message == (
+    reason, remedy = message.split("; take another masking (")
+    assert reason == (
         "masking.name: block_unrepaired hides a different number of patches in each image, but "
-        "equally many must be kept in each by the objective mae; take another masking (block, "
-        "coarse, grid, random) or another objective (simmim)"
+        "equally many must be kept in each by the objective mae"
     )
+    usable, others = (
+        names.split(", ") for names in remedy.rstrip(")").split(") or another objective (")
+    )
+    assert {"block", "random"} <= set(usable) and "block_unrepaired" not in usable
+    assert "simmim" in others and not {"mae", "ijepa"} & set(others)
     assert studies.trials(studies.text(masking=masking, objective={"name": "simmim"}))
 
 
