@@ -38,7 +38,7 @@ OBJECTIVES: dict[str, tuple[dict[str, object], str, str]] = {
     "latent_mim": ({**DECODER, "head_width": 64}, "latent", ""),
 }
 """Name → parameters at tiny size, target and norm of pixels, of objectives that can do with any
-mask."""
+mask. `maskalign`, whose loss counts where patches are kept, has these tests in its own file."""
 
 
 def build_named(name: str, norm: str | None = None, seed: int = 0) -> Objective:
