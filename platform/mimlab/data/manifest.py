@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -154,7 +153,9 @@ class DataSet:
         root = place_of(path)
         try:
             data = cls(root, _read_manifest(root))
-            check_shards(root / MANIFEST, (s for split in data.manifest.splits for s in split.shards))
+            check_shards(
+                root / MANIFEST, (s for split in data.manifest.splits for s in split.shards)
+            )
             if verify:
                 _check_content(data)
         except RemoteError as error:

@@ -10,7 +10,7 @@ import pytest
 COMMANDS = ["validate", "plan", "schema", "run", "resume", "compare", "export", "list"]
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "data import", "data inspect"])
+@pytest.mark.parametrize("command", [*COMMANDS, "data import", "data maps", "data inspect"])
 def test_every_command_shows_an_example(call, command: str) -> None:
     said = call(*command.split(), "--help")
     assert said.code == 0
