@@ -10,7 +10,7 @@ values from 0 to 1; of kind `labels_map` it has 8 bits, each pixel a class, 255 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -106,6 +106,20 @@ class Sidecar:
         """Its column, called `<name>.map` beside those of the images."""
         root = self.root.resolve() if isinstance(self.root, Path) else self.root
         return ColumnSource(str(root), ("id", "map"), sidecar=name)
+
+
+def open_sidecars(places: Mapping[str, str], data: DataSet) -> dict[str, Sidecar]:
+    """The sidecars that a study names, each opened for the data set. Raises UserError."""
+    return {name: Sidecar.open(place, data) for name, place in places.items()}
+
+
+def training_fingerprints(places: Mapping[str, str]) -> dict[str, str]:
+    """Fingerprints of what training may read of named sidecars; labels of pixels serve probes only.
+
+    Reads the manifests alone. Raises UserError.
+    """
+    manifests = {name: _read_manifest(place_of(place)) for name, place in places.items()}
+    return {name: m.fingerprint for name, m in manifests.items() if m.kind == "map"}
 
 
 def _read_manifest(root: Place) -> SidecarManifest:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mimlab.data.builtin import resolve_images
 from mimlab.data.manifest import DataSet
+from mimlab.data.sidecar import training_fingerprints
 from mimlab.data.subset import Subset, training_split
 from mimlab.errors import UserError
 from mimlab.search.cluster import local_capacity
@@ -23,6 +24,7 @@ from mimlab.search.fingerprint import code_zip, fingerprint
 from mimlab.search.frozen import only_warms_up, with_tokens_frozen
 from mimlab.search.initial import initial_weights
 from mimlab.search.placement import concurrent_trials
+from mimlab.search.sidecars import sidecar_check
 from mimlab.spec.checks import legal_trials
 from mimlab.spec.errors import Problem, refuse
 from mimlab.spec.expand import Trial, refuse_points
@@ -95,6 +97,8 @@ def plan_study(loaded: LoadedStudy) -> PlannedStudy:
         )
     count = image_counter(data)
     found = [(trial.settings, p) for trial in trials for p in subset_problems(trial.spec, count)]
+    check = sidecar_check(data)
+    found += [(trial.settings, p) for trial in trials for p in check(trial.spec)]
     refuse_points(found, len(trials), loaded.source, remedy=False)
     initial = initial_weights(loaded, trials, storage_of(study))
     space = _space(loaded, initial.resolved(trials[0].spec))
@@ -203,7 +207,8 @@ def record_of(
     study: Study, trial: Trial, spec: TrialSpec, data: DataSet, space: Space | None
 ) -> TrialRecord:
     """A trial as the storage has it; `spec` is its final form, but for a budget in tokens."""
-    trial_id, flat = identity(spec, data.fingerprint)
+    sidecars = training_fingerprints(spec.data.sidecars)
+    trial_id, flat = identity(spec, data.fingerprint, sidecars)
     record = TrialRecord(
         id=trial_id,
         study=study.study,
@@ -224,7 +229,9 @@ def reopen(folder: SubmissionFolder) -> PlannedStudy:
     data = DataSet.open(resolve_images(study.data.images, store.scratch("data")))
     trials = folder.trial_records()
     for trial in trials:
-        found, _ = identity(trial_spec(trial.resolved), data.fingerprint)
+        spec = trial_spec(trial.resolved)
+        sidecars = training_fingerprints(spec.data.sidecars)
+        found, _ = identity(spec, data.fingerprint, sidecars)
         if found != trial.id:
             raise UserError(
                 f"{data.root}: the data or mimlab's parts have changed since submission "

@@ -195,7 +195,8 @@ def _budget_problems(spec: TrialSpec, study: Study) -> Iterator[Problem]:
 def _same_trials(points: Sequence[Trial]) -> Iterator[Problem]:
     seen: dict[str, Trial] = {}
     for trial in points:
-        key, _ = identity(trial.spec, trial.spec.data.images)
+        # Where the data lie stands for what they are, which is not looked at here.
+        key, _ = identity(trial.spec, trial.spec.data.images, trial.spec.data.sidecars)
         other = seen.setdefault(key, trial)
         if other is not trial:
             yield Problem(

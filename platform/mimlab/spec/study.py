@@ -55,6 +55,9 @@ class Splits(Section):
 
 Decode = Literal["auto", "worker", "tasks"]
 
+SidecarName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+"""What a masking or a probe knows a sidecar by."""
+
 
 class DataConfig(Section):
     """What is read."""
@@ -72,6 +75,9 @@ class DataConfig(Section):
     CPUs of other nodes, too. auto: tasks where a GPU has fewer than four cores of its worker."""
     splits: Splits = Splits()
     """Which split of the data serves what."""
+    sidecars: Annotated[dict[SidecarName, Address], NotIdentity()] = Field(default_factory=dict)
+    """What lies beside the images, name → folder or URI: `{prior: ../maps}`. Made by
+    `mimlab data maps`; its fingerprint, not its place, is part of a trial's identity."""
 
 
 class Resources(Section):
