@@ -17,9 +17,10 @@ from ray.exceptions import RayError
 from ray.tune.progress_reporter import TrialProgressCallback
 
 from mimlab.errors import UserError
-from mimlab.probe.due import AnyProbe, unanswered
+from mimlab.probe.base import Probe
+from mimlab.probe.due import unanswered
 from mimlab.probe.remote import OWN_PROCESSES, probe_baselines
-from mimlab.probe.task import ProbeOrder
+from mimlab.probe.task import ProbeOrder, baseline_files
 from mimlab.search.cluster import Cluster, local_cluster
 from mimlab.search.fingerprint import code_zip, fingerprint
 from mimlab.search.hour_limit import HourLimit
@@ -100,7 +101,7 @@ class Driver:
             return self._options.retry_failed
         return state not in DONE or bool(self._unanswered(trial))
 
-    def _unanswered(self, trial: TrialFolder) -> dict[int, list[AnyProbe]]:
+    def _unanswered(self, trial: TrialFolder) -> dict[int, list[Probe]]:
         """Probes of a trial's exports that are due and have no result, e.g. since they changed."""
         spec = trial_spec(self._trials[trial.id].resolved)
         exports = set(trial.steps("exports"))
@@ -292,7 +293,7 @@ class Driver:
     def _start_baselines(self, trial: TrialRecord) -> ray.ObjectRef | None:
         study = self.planned.study
         have = self.submission.store.list(self.submission.file("baselines"))
-        if len(have) == 2 * len(study.probes):
+        if set(baseline_files(study.probes)) <= set(have):
             return None
         order = ProbeOrder(
             storage=str(self.submission.store.root),

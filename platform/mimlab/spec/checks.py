@@ -117,7 +117,7 @@ def _part_problems(spec: TrialSpec) -> Iterator[Problem]:
         yield Problem((owner, error.field), str(error))
         return
     for number, probe in enumerate(spec.probes):
-        if probe.pool == "cls" and backbone.num_prefix_tokens == 0:
+        if probe.pooling == "cls" and backbone.num_prefix_tokens == 0:
             message = f"{spec.backbone.name} has no class token; use `pool: mean`"
             yield Problem(("probes", number, "pool"), message)
 
