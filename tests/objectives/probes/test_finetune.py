@@ -131,6 +131,7 @@ def test_positions_that_pre_training_froze_are_trained() -> None:
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 def test_the_classifier_sees_what_is_pooled(pooling: Pooling) -> None:
     model = classifier_of(encoder(), 4, pooling, 0.0).eval()
+    assert isinstance(model.head, torch.nn.Linear)
     torch.nn.init.normal_(model.head.weight)
     images = colours(4, 0)[0]
     tokens = model.forward_features(images)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-COMMANDS = ["validate", "plan", "schema", "run", "resume", "compare", "export", "list"]
+COMMANDS = ["validate", "plan", "schema", "run", "resume", "probe", "compare", "export", "list"]
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "data import", "data maps", "data inspect"])
