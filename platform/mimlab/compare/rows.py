@@ -123,8 +123,9 @@ def _baselines(submission: SubmissionFolder) -> list[Row]:
         record = submission.store.read_record(submission.file(f"baselines/{name}"), ProbeRecord)
         assert record is not None
         scores = found.setdefault(record.encoder_hash, {})
+        asked = metric_key(record.probe, f"baseline/{record.encoder_hash}")
         scores[metric_key(record.probe)] = [
-            value for key, value in record.metrics.items() if key.endswith("/top1")
+            value for key, value in record.metrics.items() if key == asked
         ]
     return [
         Row(

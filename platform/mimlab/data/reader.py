@@ -121,10 +121,15 @@ def read_rows(
     return table.take(pa.array(needed.positions))
 
 
-def iter_rows(split: Split, rows: Int64[np.ndarray, " rows"], count: int) -> Iterator[pa.Table]:
-    """The images of the given rows in the given order, `count` at a time."""
+def iter_rows(
+    split: Split,
+    rows: Int64[np.ndarray, " rows"],
+    count: int,
+    sources: Sequence[ColumnSource] = (),
+) -> Iterator[pa.Table]:
+    """The given rows in the given order, `count` at a time; by default their images."""
     for start in range(0, len(rows), count):
-        yield read_rows(split, rows[start : start + count])
+        yield read_rows(split, rows[start : start + count], sources)
 
 
 class NeededRows(NamedTuple):

@@ -119,7 +119,15 @@ def render_samples(
     out: Canvas,
 ) -> dict[int, str]:
     """Render samples into their places; index → reason of those that cannot be decoded."""
-    boxes, flips = samples.views(view, slice(indices.start, indices.stop))
+    geometry = samples.views(view, slice(indices.start, indices.stop))
+    return render_views(samples, indices, geometry, view, out)
+
+
+def render_views(
+    samples: Samples, indices: range, geometry: Views, view: ViewSpec, out: Canvas
+) -> dict[int, str]:
+    """The same under any geometry: that of `indices`."""
+    boxes, flips = geometry
     failed: dict[int, str] = {}
     for index, box, flip in zip(indices, boxes, flips.tolist(), strict=True):
         full = int(samples.widths[index]), int(samples.heights[index])

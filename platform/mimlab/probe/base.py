@@ -35,6 +35,8 @@ class Probe(Section):
     """Kind and version: results of two versions are not compared."""
     baselines: ClassVar[tuple[Baseline, ...]] = ("random-init", "raw-pixels")
     """Those that can be probed in the same way."""
+    label_maps: ClassVar[str | None] = None
+    """Name in `data.sidecars` of the label maps that it reads instead of the images' labels."""
 
     every_epochs: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Epochs between two evaluations; null evaluates only at the end."""

@@ -12,6 +12,7 @@ from mimlab.probe.kinds.finetune import FinetuneProbe
 from mimlab.probe.kinds.knn import KnnProbe
 from mimlab.probe.kinds.linear import LinearProbe
 from mimlab.probe.kinds.low_shot import LowShotProbe
+from mimlab.probe.kinds.segmentation import SegmentationProbe
 from mimlab.probe.labels import metric_key
 from mimlab.spec.section import Section
 
@@ -46,7 +47,8 @@ ProbeConfig = Annotated[
     | FinetuneProbe
     | KnnProbe
     | LinearProbe
-    | LowShotProbe,  # a new kind is one file of `kinds`, and one line here
+    | LowShotProbe
+    | SegmentationProbe,  # a new kind is one file of `kinds`, and one line here
     Field(discriminator="name"),
 ]
 

@@ -29,6 +29,8 @@ class ProbeData:
     image_size: int
     augment: AugmentConfig
     """Views of the images that a probe trains on, unless it says otherwise."""
+    sidecars: Mapping[str, str]
+    """Where what lies beside the images is, by name."""
 
     @property
     def num_classes(self) -> int:

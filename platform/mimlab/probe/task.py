@@ -122,5 +122,6 @@ def _setting(told: ProbeOrder, spec: TrialSpec, tell: TellOf) -> Setting:
         test=data.split(splits.probe_test),
         image_size=spec.data.image_size,
         augment=spec.data.augment,
+        sidecars=spec.data.sidecars,
     )
     return Setting(source, splits, spec.collapse, told.device(), told.threads, tell)

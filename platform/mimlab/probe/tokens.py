@@ -21,7 +21,7 @@ CACHE_BYTES = 1 << 30
 def encoded(encoder: VisionTransformer, batches: Iterable[ImageBatch]) -> Iterator[TokenBatch]:
     """The patch tokens of each batch of images, after the final norm, with the images' labels."""
     for images, labels in batches:
-        yield _half(encoder, images).float(), labels
+        yield half_tokens(encoder, images).float(), labels
 
 
 def planned_tokens(
@@ -52,7 +52,7 @@ def _held(
     tokens = torch.empty(shape, dtype=torch.float16)
     labels = torch.full(shape[:1], UNLABELLED)
     for rows, pixels, known in images.numbered():
-        tokens[rows] = _half(encoder, pixels).cpu()
+        tokens[rows] = half_tokens(encoder, pixels).cpu()
         labels[rows] = known.cpu()
     plan = ReadPlan(images.split.rows_per_group, 0, batch_size)
     for step in range(steps):
@@ -62,8 +62,9 @@ def _held(
             yield tokens[rows].to(images.device).float(), labels[rows].to(images.device)
 
 
-def _half(
+def half_tokens(
     encoder: VisionTransformer, images: Float[Tensor, "batch 3 height width"]
 ) -> Float[Tensor, "batch tokens dim"]:
+    """Patch tokens after the final norm, in float16."""
     with torch.no_grad():
         return encoder.forward_features(images)[:, encoder.num_prefix_tokens :].half()

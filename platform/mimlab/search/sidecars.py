@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterator
 
 from mimlab.data.manifest import DataSet
-from mimlab.data.sidecar import Sidecar
+from mimlab.data.sidecar import Kind, Sidecar
 from mimlab.errors import UserError
 from mimlab.spec.errors import Problem
 from mimlab.spec.study import TrialSpec
@@ -17,16 +17,20 @@ def sidecar_check(data: DataSet) -> Check:
     """Says what is wrong with the sidecars of a trial; each place is looked at once."""
 
     @functools.cache
-    def refusal(place: str) -> str:
+    def opened(place: str) -> tuple[Kind | None, str]:
+        """Its kind, or why it cannot serve."""
         try:
-            Sidecar.open(place, data)
+            return Sidecar.open(place, data).kind, ""
         except UserError as error:
-            return str(error)
-        return ""
+            return None, str(error)
 
     def check(spec: TrialSpec) -> Iterator[Problem]:
+        labels = {probe.label_maps for probe in spec.probes}
         for name, place in spec.data.sidecars.items():
-            if message := refusal(place):
-                yield Problem(("data", "sidecars", name), message)
+            kind, refusal = opened(place)
+            if kind == "map" and name in labels:
+                refusal = f"{place}: holds values, not labels; import it with `--kind labels`"
+            if refusal:
+                yield Problem(("data", "sidecars", name), refusal)
 
     return check

@@ -90,7 +90,7 @@ def plan_study(loaded: LoadedStudy) -> PlannedStudy:
     splits = study.data.splits
     for name in (splits.train, splits.probe_fit, splits.probe_test):
         data.split(name)
-    if study.probes and not data.classes:
+    if any(probe.label_maps is None for probe in study.probes) and not data.classes:
         raise UserError(
             f"{data.root}: no image has a label, so there is nothing to probe; import the images "
             "with their classes, or leave `probes` out"

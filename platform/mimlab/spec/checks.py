@@ -120,6 +120,14 @@ def _part_problems(spec: TrialSpec) -> Iterator[Problem]:
         if probe.pooling == "cls" and backbone.num_prefix_tokens == 0:
             message = f"{spec.backbone.name} has no class token; use `pool: mean`"
             yield Problem(("probes", number, "pool"), message)
+        maps = probe.label_maps
+        if maps is not None and maps not in spec.data.sidecars:
+            message = (
+                f"{probe.label} reads label maps, and none are named; import some with "
+                "`mimlab data maps … --kind labels`, and name them: "
+                f"`data: {{sidecars: {{{maps}: FOLDER}}}}`"
+            )
+            yield Problem(("probes", number, "name"), message)
 
 
 def _masking_problems(spec: TrialSpec, grid: Grid) -> Iterator[Problem]:

@@ -10,9 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mimlab.data.fingerprint import combined, split_fingerprint
-from mimlab.data.manifest import DataSet, Manifest, ShardEntry, SizeRange, Split, SplitEntry
-from mimlab.data.shards import shard_name, table_of, write_shard
+from mimlab.data.manifest import ShardEntry, Split, SplitEntry
 
 GROUP_ROWS = 4
 SHARD_ROWS = 12
@@ -31,66 +29,6 @@ def split_of(tmp_path: Path) -> Callable[[Sequence[bytes]], Split]:
         return Split(tmp_path, entry, first_id=0)
 
     return write
-
-
-@pytest.fixture(scope="session")
-def named_data() -> Callable[..., DataSet]:
-    """Writes a whole data set: split → name → pixels, in shards of 12 rows and one row group."""
-
-    def write(folder: Path, splits: dict[str, dict[str, np.ndarray]], version: int = 2) -> DataSet:
-        folder.mkdir(parents=True)
-        entries, first_id = [], 0
-        for split, images in splits.items():
-            entry = _write_split(folder, split, images, first_id)
-            entries.append(entry)
-            first_id += entry.rows
-        side = SizeRange(min=1, median=1, max=1)
-        manifest = Manifest(
-            version=version,  # pyright: ignore[reportArgumentType]
-            fingerprint=combined((e.name, e.rows, e.fingerprint) for e in entries),
-            images=first_id,
-            classes=[],
-            splits=entries,
-            width=side,
-            height=side,
-            seed=0,
-            rejects=0,
-            converted={},
-            ignored=0,
-        )
-        (folder / "manifest.json").write_text(manifest.model_dump_json())
-        return DataSet.open(folder)
-
-    return write
-
-
-def _write_split(
-    folder: Path, split: str, images: dict[str, np.ndarray], first_id: int
-) -> SplitEntry:
-    names = list(images)
-    starts = range(0, len(names), SHARD_ROWS)
-    shards, digests = [], []
-    for number, start in enumerate(starts):
-        part = names[start : start + SHARD_ROWS]
-        rows = table_of(
-            [png(images[name]) for name in part],
-            [None] * len(part),
-            [(images[name].shape[1], images[name].shape[0]) for name in part],
-            part,
-        )
-        path = folder / shard_name(split, number, len(starts))
-        shard, found = write_shard(path, rows, first_id=first_id + start)
-        shards.append(shard)
-        digests.append(found)
-    return SplitEntry(
-        name=split, rows=len(names), fingerprint=split_fingerprint(digests), shards=shards
-    )
-
-
-def png(pixels: np.ndarray) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG")
-    return out.getvalue()
 
 
 @pytest.fixture(scope="session")
