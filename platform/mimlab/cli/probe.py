@@ -79,6 +79,7 @@ def probe(
 
 def _run(work: AddedWork, label: str) -> list[str]:
     """Probe the exports of a trial, saying what came of each; what failed, a line each."""
+    from mimlab.probe.labels import metric_key
     from mimlab.probe.task import probe_file, probe_step
 
     trial, failed = work.trial, []
@@ -88,9 +89,9 @@ def _run(work: AddedWork, label: str) -> list[str]:
         try:
             for record in probe_step(work.order, trial, step, [label]):
                 trial.store.write_record(trial.file(probe_file(label, step)), record)
-                top1 = record.metrics[f"probe/{label}/top1"]
+                score = record.metrics[metric_key(label)]
                 typer.echo(
-                    f"{trial.id} {label} at step {step}: {top1:.4f} ({record.seconds:.0f} s)"
+                    f"{trial.id} {label} at step {step}: {score:.4f} ({record.seconds:.0f} s)"
                 )
         except (ValueError, RuntimeError) as error:
             failed.append(f"{trial.id} {label} at step {step}: {str(error).splitlines()[-1]}")

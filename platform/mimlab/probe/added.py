@@ -13,6 +13,7 @@ from mimlab.data.manifest import DataSet
 from mimlab.errors import UserError
 from mimlab.export.choice import exported_encoders, last_encoder
 from mimlab.probe.base import Probe
+from mimlab.probe.config import metric_of
 from mimlab.probe.due import settings_of, unanswered
 from mimlab.probe.task import ProbeOrder
 from mimlab.spec.study import Splits, trial_spec
@@ -144,9 +145,15 @@ def _spec(record: TrialRecord, probe: Probe, data: DataSet) -> dict[str, Any]:
         raise UserError(
             f"{data.root}: the images have changed since trial {record.id} was trained on them"
         )
-    if not data.classes:
-        raise UserError(f"{data.root}: no image has a label, so there is nothing to probe")
     spec = trial_spec(record.resolved)
+    if probe.label_maps is None and not data.classes:
+        raise UserError(f"{data.root}: no image has a label, so there is nothing to probe")
+    if probe.label_maps is not None and probe.label_maps not in spec.data.sidecars:
+        raise UserError(
+            f"trial {record.id}: {probe.label} reads label maps, and its study names none; add the "
+            f"probe to the study, with `data: {{sidecars: {{{probe.label_maps}: FOLDER}}}}`, and "
+            "run it again: what has finished is not trained anew"
+        )
     with torch.device("meta"):
         prefix = VitBackbone(spec.backbone, spec.data.image_size).num_prefix_tokens
     if probe.pooling == "cls" and prefix == 0:
@@ -169,6 +176,6 @@ def _refuse_other_settings(trial: TrialFolder, probe: Probe, splits: Splits) -> 
         ]
         raise UserError(
             f"trial {trial.id} has a result of {probe.label} at step {record.step} with other "
-            f"settings ({', '.join(differing)}); both would write probe/{probe.label}/top1: repeat "
-            "it with those"
+            f"settings ({', '.join(differing)}); both would write {metric_of(probe)}: repeat it "
+            "with those"
         )

@@ -40,6 +40,10 @@ METRIC_KEYS: dict[str, str] = {
     ),
     "probe/low_shot_<share>/top1_std": "Standard deviation of the same over the draws.",
     "probe/finetune/top1": "Top-1 accuracy after training the whole encoder on labels.",
+    "probe/segmentation/miou": (
+        "Intersection over union of the pixels of each class, averaged over classes, of a linear "
+        "classifier of frozen patch tokens."
+    ),
     "probe/<probe>/feature_std": (
         "Spread of the directions of the probe's test features: 1 everywhere, 0 all the same."
     ),

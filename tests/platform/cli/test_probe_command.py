@@ -108,6 +108,13 @@ def test_a_probe_that_cannot_be_is_one_line(call, made, arguments: list[str], to
     assert made.trial.probes() == []
 
 
+def test_a_study_that_names_no_label_maps_is_told_what_to_do(call, made) -> None:
+    said = call("probe", made.trial.id, "--probe", "segmentation", "--storage", "results")
+    assert (said.code, said.out) == (2, "")
+    assert "segmentation reads label maps, and its study names none; add the probe" in said.err
+    assert said.err.count("\n") == 1 and made.trial.probes() == []
+
+
 def test_an_unknown_target_is_one_line(call, folder: Path, made) -> None:
     said = call("probe", "nothing", *ATTENTIVE)
     assert (said.code, said.out) == (2, "")
