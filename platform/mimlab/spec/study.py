@@ -7,6 +7,7 @@ may hold is what is registered by then.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Union
@@ -55,7 +56,17 @@ class Splits(Section):
 
 Decode = Literal["auto", "worker", "tasks"]
 
-SidecarName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+
+def _sidecar_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
+        raise ValueError(
+            "a sidecar's name is of small letters, digits and _, at most 40, such as prior; "
+            f"found {name!r}"
+        )
+    return name
+
+
+SidecarName = Annotated[str, AfterValidator(_sidecar_name)]
 """What a masking or a probe knows a sidecar by."""
 
 

@@ -32,8 +32,9 @@ def regions(count: int, seed: int, noise: float = 0.3) -> tuple[Tensor, Tensor]:
 
 
 def probe(fit, test, *, num_classes: int = 2, epochs: int = 60) -> float:
+    tokens, labels = fit
     scores = segmentation_probe(
-        *fit, test, num_classes=num_classes, seed=0, epochs=epochs, device=CPU
+        tokens, labels, test, num_classes=num_classes, seed=0, epochs=epochs, device=CPU
     )
     return scores["miou"]
 

@@ -146,8 +146,9 @@ def test_an_image_without_a_map_has_nan_and_without_labels_255(
 def test_an_unreadable_image_is_replaced_with_its_map(
     data: DataSet, prior: Sidecar, tasks: bool
 ) -> None:
+    assert isinstance(data.root, Path) and isinstance(prior.root, Path)
     spoil(data.root / "train-00001-of-00003.parquet", "image", row=4)
-    spoil(prior.root / "train-00000-of-00003.parquet", "map", row=2)  # pyright: ignore
+    spoil(prior.root / "train-00000-of-00003.parquet", "map", row=2)
     batch = batch_of(data, view_of({"prior": prior}), tasks=tasks)
     assert batch.skipped == 2
     assert not {16, 2} & set(batch.ids.tolist())
