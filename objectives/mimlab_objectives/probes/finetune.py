@@ -43,12 +43,12 @@ ImageBatch = tuple[Float[Tensor, "_ 3 height width"], Int[Tensor, " _"]]
 class Recipe(Params):
     """How an encoder is fine-tuned."""
 
-    epochs: int = Field(default=20, ge=1)
+    epochs: int = Field(default=30, ge=1)
     """Passes over the fit images. MAE: 100 (ViT-B), 50 (ViT-L)."""
     batch_size: int = Field(default=128, ge=2)
     """Images of a step. MAE: 1024."""
-    base_lr: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
-    """lr = base_lr × batch_size / 256. MAE: 5e-4 (ViT-B), 1e-3 (ViT-L)."""
+    base_lr: float = Field(default=2e-3, gt=0, allow_inf_nan=False)
+    """lr = base_lr × batch_size / 256. MAE: 5e-4 (ViT-B), 1e-3 (ViT-L), for more steps."""
     warmup_epochs: float = Field(default=2.0, ge=0, allow_inf_nan=False)
     """Epochs until the rate is at its peak; half a cosine to 0 follows. MAE: 5."""
     weight_decay: float = Field(default=0.05, ge=0, allow_inf_nan=False)

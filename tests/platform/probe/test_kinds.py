@@ -139,5 +139,7 @@ def test_a_smoke_run_shortens_what_trains() -> None:
     long = FinetuneProbe(name="finetune", epochs=50, warmup_epochs=5, at="end")
     short = long.bounded(max_fit=1000, epochs=5)
     assert (short.max_fit, short.training_epochs) == (1000, 5)
+    # It is still one that a study could have, so that it can be sent to another process.
+    assert FinetuneProbe.model_validate_json(short.model_dump_json()).warmup_epochs == 0.5
     small = AttentiveProbe(name="attentive", epochs=2, max_fit=9, at="end")
     assert small.bounded(max_fit=1000, epochs=5) == small

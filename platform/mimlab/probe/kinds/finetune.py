@@ -49,5 +49,8 @@ class FinetuneProbe(finetune.Recipe, Probe):
         return Result(scores, train.count(), test.count())
 
     def bounded(self, *, max_fit: int, epochs: int) -> Probe:
+        """The warm-up keeps its share of the epochs."""
         fewer = super().bounded(max_fit=max_fit, epochs=epochs)
-        return fewer.model_copy(update={"epochs": min(self.epochs, epochs)})
+        epochs = min(self.epochs, epochs)
+        warmup_epochs = self.warmup_epochs * epochs / self.epochs
+        return fewer.model_copy(update={"epochs": epochs, "warmup_epochs": warmup_epochs})
