@@ -19,6 +19,7 @@ from torch.nn import functional
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from mimlab_objectives.keys import bits, key_of
+from mimlab_objectives.probes.schedule import Tell, is_reported, warmup_cosine
 
 PROTOCOL = "segmentation/1"
 NO_CLASS = 255
@@ -65,17 +66,18 @@ def segmentation_probe(
     seed: int,
     epochs: int,
     device: torch.device,
+    tell: Tell,
 ) -> dict[str, float]:
     """`miou`: intersection over union, averaged over the classes that are seen or guessed.
 
     Tokens are those of a square grid, in any floating-point type, on any device; each batch goes to
-    `device`. A pure function of its arguments. Raises ValueError where no pixel to fit on, or none
-    to test, has a class.
+    `device`. A pure function of its arguments; `tell` takes the progress. Raises ValueError where
+    no pixel to fit on, or none to test, has a class.
     """
     if not bool((fit_labels != NO_CLASS).any()):
         raise ValueError("a segmentation probe needs a labelled pixel to fit")
     classifier = PatchClassifier(fit_tokens.shape[2], num_classes).to(device)
-    _fit(classifier, fit_tokens, fit_labels, seed=seed, epochs=epochs, device=device)
+    _fit(classifier, fit_tokens, fit_labels, seed=seed, epochs=epochs, device=device, tell=tell)
     return {"miou": mean_iou(classifier.eval(), test, num_classes=num_classes, device=device)}
 
 
@@ -87,20 +89,23 @@ def _fit(
     seed: int,
     epochs: int,
     device: torch.device,
+    tell: Tell,
 ) -> None:
     parameters = list(classifier.parameters())
     optimizer = torch.optim.AdamW(parameters, LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    batches = math.ceil(len(tokens) / BATCH_SIZE)
-    for epoch in range(epochs):
-        order = _shuffled(key_of(seed, PROTOCOL, "epoch", epoch), len(tokens))
-        for step, rows in enumerate(order.split(BATCH_SIZE)):
-            progress = (epoch + step / batches) / epochs
-            for group in optimizer.param_groups:
-                group["lr"] = LEARNING_RATE * (0.5 + 0.5 * math.cos(math.pi * progress))
-            loss = _loss(classifier, tokens[rows].to(device).float(), labels[rows].to(device))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+    orders = (_shuffled(key_of(seed, PROTOCOL, "epoch", e), len(tokens)) for e in range(epochs))
+    batches = (rows for order in orders for rows in order.split(BATCH_SIZE))
+    total = epochs * math.ceil(len(tokens) / BATCH_SIZE)
+    for step, rows in enumerate(batches):
+        for group in optimizer.param_groups:
+            share = warmup_cosine(step, warmup_steps=0, total_steps=total)
+            group["lr"] = LEARNING_RATE * share
+        loss = _loss(classifier, tokens[rows].to(device).float(), labels[rows].to(device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if is_reported(step, total):
+            tell({"done": step + 1, "of": total, "loss": float(loss.detach())})
 
 
 def _loss(classifier: PatchClassifier, tokens: Tokens, labels: Labels) -> Float[Tensor, ""]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from mimlab_objectives.probes.segmentation import (
+    BATCH_SIZE,
     NO_CLASS,
     PatchClassifier,
     mean_iou,
@@ -32,10 +35,19 @@ def regions(count: int, seed: int, noise: float = 0.3) -> tuple[Tensor, Tensor]:
 
 
 def probe(fit, test, *, num_classes: int = 2, epochs: int = 60) -> float:
+    told: list[dict[str, int | float]] = []
     tokens, labels = fit
     scores = segmentation_probe(
-        tokens, labels, test, num_classes=num_classes, seed=0, epochs=epochs, device=CPU
+        tokens,
+        labels,
+        test,
+        num_classes=num_classes,
+        seed=0,
+        epochs=epochs,
+        device=CPU,
+        tell=told.append,
     )
+    assert told[-1]["done"] == told[-1]["of"] == epochs * math.ceil(len(tokens) / BATCH_SIZE)
     return scores["miou"]
 
 

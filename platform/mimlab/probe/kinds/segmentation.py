@@ -60,6 +60,7 @@ class SegmentationProbe(Probe):
             seed=0,
             epochs=self.epochs,
             device=given.device,
+            tell=given.tell,
         )
         return Result(scores, len(tokens), tested.count)
 

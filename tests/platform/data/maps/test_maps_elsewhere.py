@@ -48,7 +48,7 @@ def test_a_sidecar_in_a_bucket_is_the_one_on_the_disk(
     split = remote.split("train")
     rows = read_rows(split, np.array([13, 2]), [images_of(split), view.source])
     assert [decode_map(row)[0, 0] for row in rows["prior.map"].to_pylist()] == [13, 2]
-    with pytest.raises(UserError, match="sidecar.*exists already"):
+    with pytest.raises(UserError, match=r"sidecar.*exists already"):
         import_maps(maps_uri, data_uri, bucket.uri("sidecar"), kind="map")
-    with pytest.raises(UserError, match="nowhere.*: no such folder"):
+    with pytest.raises(UserError, match=r"nowhere.*: no such folder"):
         import_maps(bucket.uri("nowhere"), data_uri, bucket.uri("other"), kind="map")
