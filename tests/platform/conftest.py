@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import secrets
@@ -14,18 +15,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pyarrow.fs as pafs
 import pytest
+from PIL import Image
 
 import mimlab
 import mimlab_objectives
 
 if TYPE_CHECKING:
-    from mimlab.data.manifest import DataSet
+    from mimlab.data.manifest import DataSet, SplitEntry
     from mimlab.probe.task import ProbeOrder
     from mimlab.storage.folders import SubmissionFolder, TrialFolder
     from mimlab.train.export import EncoderCard
     from mimlab.train.session import WorkerConfig
+
+NAMED_SHARD_ROWS = 12
 
 TINY = """
 study: tiny
@@ -250,3 +255,64 @@ def exported(tmp_path: Path, create_tiny: Callable[..., Created]) -> Callable[..
         return Exported(made.submission, made.trial, made.data, cards[-1], made.order())
 
     return write
+
+
+@pytest.fixture(scope="session")
+def named_data() -> Callable[..., DataSet]:
+    """Writes a whole data set: split → name → pixels, in shards of 12 rows and one row group."""
+    # Not before Ray's settings are made.
+    from mimlab.data.fingerprint import combined
+    from mimlab.data.manifest import DataSet, Manifest, SizeRange
+
+    def write(folder: Path, splits: dict[str, dict[str, np.ndarray]], version: int = 2) -> DataSet:
+        folder.mkdir(parents=True)
+        entries: list[SplitEntry] = []
+        for split, images in splits.items():
+            entries.append(_write_split(folder, split, images, sum(e.rows for e in entries)))
+        side = SizeRange(min=1, median=1, max=1)
+        manifest = Manifest(
+            version=version,  # pyright: ignore[reportArgumentType]
+            fingerprint=combined((e.name, e.rows, e.fingerprint) for e in entries),
+            images=sum(entry.rows for entry in entries),
+            classes=[],
+            splits=entries,
+            width=side,
+            height=side,
+            seed=0,
+            rejects=0,
+            converted={},
+            ignored=0,
+        )
+        (folder / "manifest.json").write_text(manifest.model_dump_json())
+        return DataSet.open(folder)
+
+    return write
+
+
+def _write_split(
+    folder: Path, split: str, images: dict[str, np.ndarray], first_id: int
+) -> SplitEntry:
+    from mimlab.data.fingerprint import split_fingerprint
+    from mimlab.data.manifest import SplitEntry
+    from mimlab.data.shards import shard_name, table_of, write_shard
+
+    names = list(images)
+    starts = range(0, len(names), NAMED_SHARD_ROWS)
+    shards, digests = [], []
+    for number, start in enumerate(starts):
+        part = names[start : start + NAMED_SHARD_ROWS]
+        sizes = [(images[name].shape[1], images[name].shape[0]) for name in part]
+        encoded = [_png(images[name]) for name in part]
+        rows = table_of(encoded, [None] * len(part), sizes, part)
+        path = folder / shard_name(split, number, len(starts))
+        shard, found = write_shard(path, rows, first_id=first_id + start)
+        shards.append(shard)
+        digests.append(found)
+    fingerprint = split_fingerprint(digests)
+    return SplitEntry(name=split, rows=len(names), fingerprint=fingerprint, shards=shards)
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()

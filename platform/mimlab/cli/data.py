@@ -1,4 +1,4 @@
-"""`mimlab data`: import images, and look at what was imported."""
+"""`mimlab data`: import images and maps, and look at what was imported."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from mimlab.cli.bars import bar
+from mimlab.cli.maps import maps
 from mimlab.data.inspection import Inspection, SplitInspection, inspect
 from mimlab.errors import UserError
 
 CLASSES_SHOWN = 12
 
-app = typer.Typer(help="Import images, and look at what was imported.", no_args_is_help=True)
+app = typer.Typer(
+    help="Import images and maps, and look at what was imported.", no_args_is_help=True
+)
+app.command("maps")(maps)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -62,7 +66,7 @@ def import_command(
     """
     from mimlab.data.importing import import_data  # Ray takes seconds to import
 
-    with _progress() as progress:
+    with bar() as progress:
         task = progress.add_task("listing", total=None)
 
         def on_progress(done: int, total: int) -> None:
@@ -104,17 +108,6 @@ def _splits(options: list[str]) -> dict[str, str]:
             raise UserError(f"--split {option}: expected NAME=PATTERN, e.g. --split train=train/")
         splits[name] = where
     return splits
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
 
 
 def _show(inspection: Inspection, as_json: bool) -> None:

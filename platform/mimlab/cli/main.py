@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from mimlab.cli import board, data, export, masks, parts, profile, run, study
+from mimlab.cli import board, data, export, masks, parts, probe, profile, run, study
 from mimlab.errors import UserError
 from mimlab.storage.filesystems import RemoteError
 
@@ -26,6 +26,7 @@ app.command("schema")(study.schema)
 app.command("profile")(profile.profile)
 app.command("run")(run.run)
 app.command("resume")(run.resume)
+app.command("probe")(probe.probe)
 app.command("compare")(run.compare)
 app.command("export")(export.export)
 app.command("list")(parts.list_parts)

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from mimlab.compare.budgets import budget_words
 from mimlab.compare.ratio_text import is_of_ratio, ratio_text
 from mimlab.compare.trials import TrialResult, read_trials
+from mimlab.probe.labels import label_of as label_of_probe
+from mimlab.probe.labels import metric_key
 from mimlab.storage.folders import SubmissionFolder
 from mimlab.storage.records import JournalPoint, ProbeRecord, Record, TrialRecord
 
@@ -127,8 +129,9 @@ def _baselines(submission: SubmissionFolder) -> list[Row]:
         record = submission.store.read_record(submission.file(f"baselines/{name}"), ProbeRecord)
         assert record is not None
         scores = found.setdefault(record.encoder_hash, {})
-        scores[f"probe/{record.probe}/top1"] = [
-            value for key, value in record.metrics.items() if key.endswith("/top1")
+        asked = metric_key(record.probe, f"baseline/{record.encoder_hash}")
+        scores[metric_key(record.probe)] = [
+            value for key, value in record.metrics.items() if key == asked
         ]
     return [
         Row(
@@ -146,8 +149,8 @@ def _baselines(submission: SubmissionFolder) -> list[Row]:
 
 def _metrics(records: Sequence[TrialRecord], rows: Sequence[Row]) -> list[str]:
     """Metrics that any row has, in the order of the study's probes."""
-    names = [probe["name"] for record in records for probe in record.resolved.get("probes", ())]
-    asked = [f"probe/{name}/top1" for name in names]
+    probes = [probe for record in records for probe in record.resolved.get("probes", ())]
+    asked = [metric_key(label_of_probe(p["name"], p.get("fraction"))) for p in probes]
     found = dict.fromkeys(key for row in rows for key in row.scores)
     return [key for key in dict.fromkeys([*asked, *found]) if key in found]
 

@@ -43,7 +43,8 @@ class Style:
 
 def metric_name(metric: str) -> str:
     """`probe/knn/top1` → `knn top-1`."""
-    return metric.removeprefix("probe/").replace("/top1", " top-1").replace("/", " ")
+    words = metric.removeprefix("probe/").replace("/top1", " top-1").replace("/miou", " mIoU")
+    return words.replace("/", " ")
 
 
 def baseline_name(label: str) -> str:

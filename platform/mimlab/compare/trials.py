@@ -10,6 +10,7 @@ from typing import Any
 
 from mimlab.compare.progress import Progress, progress_of
 from mimlab.errors import UserError
+from mimlab.probe.labels import metric_key
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
 from mimlab.storage.journal import read_points
 from mimlab.storage.records import (
@@ -97,14 +98,10 @@ def read_trials(submission: SubmissionFolder) -> list[TrialResult]:
 
 
 def latest(records: Sequence[ProbeRecord]) -> dict[str, float]:
-    """The top-1 of each probe at its last step; none where that one failed."""
+    """What ranks trials by each probe, at its last step; none where that one failed."""
     last = {record.probe: record for record in sorted(records, key=lambda r: r.step)}
-    return {
-        key: value
-        for record in last.values()
-        for key, value in record.metrics.items()
-        if key.endswith("/top1")
-    }
+    keys = {metric_key(label): record for label, record in last.items()}
+    return {key: record.metrics[key] for key, record in keys.items() if key in record.metrics}
 
 
 def _read(submission: SubmissionFolder, record: TrialRecord) -> TrialResult:

@@ -43,7 +43,7 @@ def make_digits(folder: Path) -> None:
     """1,797 grey images of 8 × 8 in ten classes; of each class 80 % are `train`, the rest `test`.
 
     scikit-learn's copy of the UCI set "Optical Recognition of Handwritten Digits" (Alpaydin and
-    Kaynak, 1998); its 17 levels of grey are spread over 0 … 255.
+    Kaynak, 1998); its 17 levels of grey are spread over 0 … 255. An image's name is its row there.
     """
     from sklearn.datasets import load_digits  # seconds to import, and seldom needed
 
@@ -59,6 +59,7 @@ def make_digits(folder: Path) -> None:
             [_png(image) for image in pixels[members]],
             labels[members].tolist(),
             [(8, 8)] * int(members.sum()),
+            [f"{number:04d}" for number in order[members]],
         )
         shard, digests = write_shard(folder / shard_name(name, 0, 1), rows, first_id=first_id)
         first_id += shard.rows

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64, Shaped, UInt8
 from torch import Tensor
 
 from mimlab.data.manifest import Split
 from mimlab.data.reader import read_rows
-from mimlab.data.rendering import Samples, ViewSpec, parts_of, pixels_of, render_samples
+from mimlab.data.rendering import (
+    PIXELS,
+    Canvas,
+    Samples,
+    ViewSpec,
+    canvas_of,
+    parts_of,
+    render_samples,
+)
 from mimlab.data.source import Cut
 from mimlab.data.views import UnreadableImage
 from mimlab_objectives.keys import key_of, sample_keys
@@ -23,7 +31,7 @@ IMAGES_PER_TASK = 16
 MAX_REPLACEMENTS = 8
 """Tries for one sample: where this many images in a row cannot be read, the data set is broken."""
 
-Images = UInt8[np.ndarray, "batch size size 3"]
+Maps = Mapping[str, Shaped[Tensor, "batch ..."]]
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,11 @@ class LocalBatch:
     """−1 where the sample has none."""
     skipped: int
     """Samples that could not be read; others stand in their place, under their own ids."""
+    maps: Maps | None = None
+    """By the sidecar's name, under the view of each image; None where no sidecar is read.
+
+    Of maps float32 (batch, tokens): the mean over each patch, in [0, 1]; NaN where an image has no
+    map. Of label maps uint8 (batch, size, size): 255 where a pixel has no class."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +61,7 @@ class PendingBatch:
     step: int
     samples: Samples
     images: UInt8[Tensor, "batch size size 3"]
+    maps: Maps
     parts: Sequence[Future[int]]
 
     def result(self) -> LocalBatch:
@@ -55,7 +69,9 @@ class PendingBatch:
         skipped = sum(part.result() for part in self.parts)
         samples = self.samples
         ids, epochs, labels = map(torch.from_numpy, (samples.ids, samples.epochs, samples.labels))
-        return LocalBatch(self.step, ids, epochs, self.images, labels, skipped)
+        return LocalBatch(
+            self.step, ids, epochs, self.images, labels, skipped, maps=self.maps or None
+        )
 
 
 class Decoder:
@@ -66,6 +82,7 @@ class Decoder:
         # The pool uses the cores; OpenCV's own threads would only contend with it.
         cv2.setNumThreads(0)
         self._split, self._view, self._seed = split, view, seed
+        self._sources = view.sources(split)
         self._pin = torch.cuda.is_available()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
@@ -73,44 +90,53 @@ class Decoder:
         """Start decoding and return at once."""
         samples = Samples.of(cut.columns)
         count, size = len(samples.ids), self._view.size
-        images = torch.empty((count, size, size, 3), dtype=torch.uint8, pin_memory=self._pin)
-        out = images.numpy()
-        if "pixels" in cut.columns:
+        images = self._empty((count, size, size, 3), np.uint8)
+        maps = {
+            maps.name: self._empty((count, *maps.shape(size)), maps.dtype)
+            for maps in self._view.maps
+        }
+        out = Canvas(images.numpy(), {name: tensor.numpy() for name, tensor in maps.items()})
+        if PIXELS in cut.columns:
             parts = [self._pool.submit(self._copy, cut, samples, out)]
         else:
             indices = parts_of(count, IMAGES_PER_TASK)
             parts = [self._pool.submit(self._render, samples, out, part) for part in indices]
-        return PendingBatch(cut.step, samples, images, parts)
+        return PendingBatch(cut.step, samples, images, maps, parts)
 
     def close(self) -> None:
         """Drop what has not begun."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _render(self, samples: Samples, out: Images, indices: range) -> int:
+    def _empty(self, shape: tuple[int, ...], dtype: type[np.generic]) -> Tensor:
+        kind = torch.from_numpy(np.empty(0, dtype)).dtype
+        return torch.empty(shape, dtype=kind, pin_memory=self._pin)
+
+    def _render(self, samples: Samples, out: Canvas, indices: range) -> int:
         return self._mend(samples, out, render_samples(samples, indices, self._view, out))
 
-    def _copy(self, cut: Cut, samples: Samples, out: Images) -> int:
+    def _copy(self, cut: Cut, samples: Samples, out: Canvas) -> int:
         # Out of the object store, whose memory is read-only and not pinned.
-        pixels, failed = pixels_of(cut.columns, self._view.size)
-        np.copyto(out, pixels)
+        rendered, failed = canvas_of(cut.columns, self._view)
+        out.copy_from(rendered)
         return self._mend(samples, out, failed)
 
-    def _mend(self, samples: Samples, out: Images, failed: dict[int, str]) -> int:
+    def _mend(self, samples: Samples, out: Canvas, failed: dict[int, str]) -> int:
         """Put other samples in the place of unreadable ones; how many."""
         for index, reason in failed.items():
-            self._replace(samples, index, out[index], reason)
+            self._replace(samples, index, out.sample(index), reason)
         return len(failed)
 
-    def _replace(self, samples: Samples, index: int, out: np.ndarray, reason: str) -> None:
+    def _replace(self, samples: Samples, index: int, out: Canvas, reason: str) -> None:
         """Put another sample into the batch: the same on any number of workers."""
         one = slice(index, index + 1)
         failed = int(samples.ids[index])
         for attempt in range(MAX_REPLACEMENTS):
             key = key_of(self._seed, "replacement", attempt, failed)
             row = sample_keys(key, samples.epochs[one], 0) % self._split.num_rows
-            table = read_rows(self._split, row).append_column("epoch", [samples.epochs[one]])
+            table = read_rows(self._split, row, self._sources)
+            table = table.append_column("epoch", [samples.epochs[one]])
             other = Samples.of({name: table[name].chunk(0) for name in table.column_names})
-            if render_samples(other, range(1), self._view, out[None]):
+            if render_samples(other, range(1), self._view, out):
                 continue
             samples.ids[one], samples.labels[one] = other.ids, other.labels
             return

@@ -21,13 +21,13 @@ from mimlab.data.manifest import (
     REJECTED,
     DataSet,
     Manifest,
-    ShardEntry,
     SizeRange,
     SplitEntry,
 )
 from mimlab.data.pieces import Source, SourceSplit
 from mimlab.data.publishing import commit, publishing_at, sync_file
 from mimlab.data.ray_data import ray_running, task_results
+from mimlab.data.shard_files import ShardEntry
 from mimlab.data.shards import shard_name
 from mimlab.data.sorting import Reject, SplitPlan, Tally, sort_piece, write_bucket
 from mimlab.data.sources import list_source

@@ -1,7 +1,7 @@
 """A data set on disk: Parquet shards and the manifest that says what they hold.
 
 <root>/manifest.json                  written last: a folder without it is no data set
-<root>/train-00000-of-00012.parquet   id, image, label, width, height
+<root>/train-00000-of-00012.parquet   id, image, label, width, height, name
 <root>/rejected.parquet               split, source, reason of what was not imported
 """
 
@@ -9,56 +9,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from os import PathLike
-from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Int64
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import ValidationError
 
 from mimlab.data.fingerprint import combined, file_sha256, shard_digests, split_fingerprint
+from mimlab.data.shard_files import Entry, ShardEntry, check_shards
 from mimlab.errors import UserError
 from mimlab.storage.filesystems import RemoteError
-from mimlab.storage.remote_path import Place, RemotePath, opened, place_of
+from mimlab.storage.remote_path import Place, RemotePath, place_of
 
 FORMAT = "mimlab-shards"
-VERSION = 1
+VERSION = 2
+"""1: the rows have no `name`, by which maps find their images."""
 MANIFEST = "manifest.json"
 REJECTED = "rejected.parquet"
-
-CHECKS_AT_ONCE = 16
-"""Footers of shards elsewhere that are read side by side."""
-
-
-class Entry(BaseModel):
-    """Base of what the manifest consists of."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class ShardEntry(Entry):
-    """One Parquet file."""
-
-    file: str
-    """Name within the data set's folder."""
-    rows: int
-    row_groups: list[int]
-    """Rows of every row group."""
-    bytes: int
-    sha256: str
-
-    @field_validator("file")
-    @classmethod
-    def _stays_inside(cls, file: str) -> str:
-        if PurePosixPath(file).name != file:
-            raise ValueError("a shard is named by a file name without folders")
-        return file
 
 
 class SplitEntry(Entry):
@@ -82,7 +52,7 @@ class Manifest(Entry):
     """What `manifest.json` says."""
 
     format: Literal["mimlab-shards"] = FORMAT
-    version: Literal[1] = VERSION
+    version: Literal[1, 2] = VERSION
     fingerprint: str
     """Hash over split names and every row's id, image bytes and label."""
     images: int
@@ -183,7 +153,9 @@ class DataSet:
         root = place_of(path)
         try:
             data = cls(root, _read_manifest(root))
-            _check_shards(data)
+            check_shards(
+                root / MANIFEST, (s for split in data.manifest.splits for s in split.shards)
+            )
             if verify:
                 _check_content(data)
         except RemoteError as error:
@@ -197,6 +169,11 @@ class DataSet:
     @property
     def classes(self) -> list[str]:
         return self.manifest.classes
+
+    @property
+    def named(self) -> bool:
+        """Whether its rows have the names of the source's files."""
+        return self.manifest.version >= 2
 
     @cached_property
     def splits(self) -> dict[str, Split]:
@@ -245,10 +222,10 @@ def _no_manifest(root: Place) -> str:
 def _parse_manifest(file: Place, content: object) -> Manifest:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"{file}: not the manifest of a mimlab data set (no format {FORMAT!r})")
-    if content.get("version") != VERSION:
+    if content.get("version") not in range(1, VERSION + 1):
         raise UserError(
             f"{file}: format version {content.get('version')!r}, but this mimlab reads "
-            f"version {VERSION}; import it again"
+            f"versions 1 to {VERSION}; import it again"
         )
     try:
         manifest = Manifest.model_validate(content)
@@ -270,49 +247,6 @@ def _check_sums(file: Place, manifest: Manifest) -> None:
                 raise UserError(f"{file}: {shard.file}: its row groups do not add up to its rows")
     if manifest.images != sum(split.rows for split in manifest.splits):
         raise UserError(f"{file}: the splits do not add up to {manifest.images} images")
-
-
-def _check_shards(data: DataSet) -> None:
-    shards = [shard for split in data.manifest.splits for shard in split.shards]
-    check = partial(_check_shard, data.root)
-    if isinstance(data.root, Path):
-        for shard in shards:
-            check(shard)
-        return
-    # A request takes as long as thousands of local files.
-    with ThreadPoolExecutor(CHECKS_AT_ONCE) as threads:
-        for _ in threads.map(check, shards):
-            pass
-
-
-def _check_shard(root: Place, shard: ShardEntry) -> None:
-    path = root / shard.file
-    try:
-        with opened(path) as file:
-            size = file.size()
-            if size != shard.bytes:
-                raise UserError(
-                    f"{path}: {size} bytes where {MANIFEST} says {shard.bytes}: "
-                    "cut short or changed; import it again"
-                )
-            groups = _rows_of_groups(path, file)
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{path}: missing, although {MANIFEST} lists it; import it again"
-        ) from error
-    if groups != shard.row_groups:
-        raise UserError(
-            f"{path}: {sum(groups)} rows in {len(groups)} row groups where {MANIFEST} says "
-            f"{shard.rows} in {len(shard.row_groups)}; import it again"
-        )
-
-
-def _rows_of_groups(path: Place, file: pa.NativeFile) -> list[int]:
-    try:
-        footer = pq.read_metadata(file)
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: not a Parquet file ({error}); import it again") from error
-    return [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
 
 
 def _check_content(data: DataSet) -> None:

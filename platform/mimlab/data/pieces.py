@@ -44,6 +44,8 @@ class SourceRow(NamedTuple):
     label: int | None
     problem: str = ""
     """Why there are no bytes, where the reason is known."""
+    file: str | None = None
+    """Path of its own file, below the source or in its tar; None where it has none."""
 
 
 class _Piece(BaseModel):
@@ -68,7 +70,8 @@ class FilesPiece(_Piece):
         labels = self.labels or [None] * len(self.files)
         for file, label in zip(self.files, labels, strict=True):
             try:
-                yield SourceRow(file, (place_of(self.root) / file).read_bytes(), label)
+                data = (place_of(self.root) / file).read_bytes()
+                yield SourceRow(file, data, label, file=file)
             except RemoteError:
                 # A network that fails says nothing of the image.
                 raise
@@ -102,16 +105,16 @@ class RowGroupPiece(_Piece):
 
     def _row(self, position: int, row: dict) -> SourceRow:
         image = row[self.image]
-        path = ""
+        path = None
         if isinstance(image, dict):
-            path = f" ({image['path']})" if image.get("path") else ""
-            image = image["bytes"]
-        name = f"{self.file} row group {self.row_group} row {position}{path}"
+            path, image = image.get("path") or None, image["bytes"]
+        name = f"{self.file} row group {self.row_group} row {position}"
+        name += f" ({path})" if path else ""
         label = None if self.label is None else row[self.label]
         if label is not None and label > MAX_LABEL:
             raise UserError(f"{name}: column {self.label!r}: {label} is no class number")
         # -1 is how Hugging Face marks the rows of an unlabelled test split.
-        return SourceRow(name, image, None if label is None or label < 0 else label)
+        return SourceRow(name, image, None if label is None or label < 0 else label, file=path)
 
 
 class TarPiece(_Piece):
@@ -135,7 +138,7 @@ class TarPiece(_Piece):
                 data = stream.read(size)
                 if len(data) < size:
                     raise UserError(f"{self.file}: changed while it was imported")
-                yield SourceRow(f"{self.file}/{image}", data, label)
+                yield SourceRow(f"{self.file}/{image}", data, label, file=image)
 
 
 def open_tar(path: Place) -> io.BufferedIOBase:

@@ -18,8 +18,8 @@ from mimlab.storage.remote_path import Place
 
 
 @contextmanager
-def publishing_at(out: Place) -> Iterator[Place]:
-    """The folder to write a data set to, its manifest last; afterwards it is `out`, whole.
+def publishing_at(out: Place, manifest: str = MANIFEST) -> Iterator[Place]:
+    """The folder to write a data set to, its `manifest` last; afterwards it is `out`, whole.
 
     If the block raises, nothing is left. Raises UserError where `out` cannot be made.
     """
@@ -27,7 +27,7 @@ def publishing_at(out: Place) -> Iterator[Place]:
         with publishing(out) as partial:
             yield partial
     else:
-        with claimed(out, MANIFEST) as folder:
+        with claimed(out, manifest) as folder:
             yield folder
 
 

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Int64
 
 from mimlab.data.manifest import Split
+from mimlab.errors import UserError
 from mimlab.storage.remote_path import RemotePath, opened, place_of
 
 IMAGE_COLUMNS = ("id", "image", "label", "width", "height")
@@ -41,6 +42,8 @@ class ColumnSource:
     root: str
     """An absolute path, or a URI that pyarrow knows."""
     columns: tuple[str, ...]
+    sidecar: str = ""
+    """Name that its columns then bear: `<name>.<column>`; empty for the shards themselves."""
 
     def read(self, places: Sequence[GroupPlace], kept: Kept = ()) -> pa.Table:
         """The kept rows of these row groups, in this order; each file is opened once."""
@@ -60,6 +63,10 @@ class ColumnSource:
                         group = group.take(pa.array(rows))
                     tables[place] = group.cast(_wide(group.schema))
         return pa.concat_tables([tables[place] for place in places])
+
+    def named(self, column: str) -> str:
+        """What a column is called among those of all sources."""
+        return f"{self.sidecar}.{column}" if self.sidecar else column
 
 
 def images_of(split: Split) -> ColumnSource:
@@ -82,10 +89,26 @@ def kept_of(split: Split, groups: Int64[np.ndarray, " groups"]) -> Kept:
 def read_groups(
     sources: Sequence[ColumnSource], places: Sequence[GroupPlace], kept: Kept = ()
 ) -> pa.Table:
-    """The columns of all sources side by side, each column in one piece."""
-    tables = [source.read(places, kept) for source in sources]
-    columns = {name: table[name] for table in tables for name in table.column_names}
+    """The columns of all sources side by side, each column in one piece.
+
+    Raises UserError where a sidecar's ids are not those of the first source; they are left out.
+    """
+    columns: dict[str, pa.ChunkedArray] = {}
+    for source in sources:
+        table = source.read(places, kept)
+        if source.sidecar:
+            _refuse_others(source, table["id"], columns["id"])
+            table = table.drop_columns("id")
+        columns |= {source.named(name): table[name] for name in table.column_names}
     return pa.table(columns).combine_chunks()
+
+
+def _refuse_others(source: ColumnSource, ids: pa.ChunkedArray, samples: pa.ChunkedArray) -> None:
+    if not ids.equals(samples):
+        raise UserError(
+            f"{source.root}: the sidecar {source.sidecar} has other samples than the images in the "
+            "same rows: damaged or changed; import it again"
+        )
 
 
 def read_rows(
@@ -98,10 +121,15 @@ def read_rows(
     return table.take(pa.array(needed.positions))
 
 
-def iter_rows(split: Split, rows: Int64[np.ndarray, " rows"], count: int) -> Iterator[pa.Table]:
-    """The images of the given rows in the given order, `count` at a time."""
+def iter_rows(
+    split: Split,
+    rows: Int64[np.ndarray, " rows"],
+    count: int,
+    sources: Sequence[ColumnSource] = (),
+) -> Iterator[pa.Table]:
+    """The given rows in the given order, `count` at a time; by default their images."""
     for start in range(0, len(rows), count):
-        yield read_rows(split, rows[start : start + count])
+        yield read_rows(split, rows[start : start + count], sources)
 
 
 class NeededRows(NamedTuple):

@@ -6,18 +6,26 @@ Encoded or decoded, one rank's part of a global batch travels as one row of list
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64, Shaped, UInt8
 
+from mimlab.data.manifest import Split
+from mimlab.data.map_views import MapView
+from mimlab.data.reader import ColumnSource, images_of
 from mimlab.data.views import AugmentConfig, Views, random_views, render
 
 NO_LABEL = -1
 CHANNELS = 3
+
+PIXELS = "pixels"
+"""Column of images that tasks have rendered."""
+MAP, VIEW = ".map", ".view"
+"""Ends of the names of a sidecar's columns, before and after rendering."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,39 @@ class ViewSpec:
     """Pixels on a side."""
     augment: AugmentConfig
     seed: int
+    maps: tuple[MapView, ...] = ()
+    """What is read besides the images."""
+
+    def sources(self, split: Split) -> tuple[ColumnSource, ...]:
+        """The shards, and the sidecars that are read with them."""
+        return (images_of(split), *(maps.source for maps in self.maps))
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Where the views of samples are written."""
+
+    images: UInt8[np.ndarray, "batch size size 3"]
+    maps: Mapping[str, Shaped[np.ndarray, "batch ..."]]
+    """By the sidecar's name; `MapView.shape` and `dtype` of each sample."""
+
+    @classmethod
+    def blank(cls, count: int, view: ViewSpec) -> Canvas:
+        """Black images, and maps of zeros."""
+        images = np.zeros((count, view.size, view.size, CHANNELS), np.uint8)
+        shapes = {maps.name: ((count, *maps.shape(view.size)), maps.dtype) for maps in view.maps}
+        return cls(images, {name: np.zeros(*shape) for name, shape in shapes.items()})
+
+    def sample(self, index: int) -> Canvas:
+        """The place of one sample."""
+        one = slice(index, index + 1)
+        return Canvas(self.images[one], {name: maps[one] for name, maps in self.maps.items()})
+
+    def copy_from(self, other: Canvas) -> None:
+        """Write what another one holds."""
+        np.copyto(self.images, other.images)
+        for name, maps in self.maps.items():
+            np.copyto(maps, other.maps[name])
 
 
 @dataclass(frozen=True)
@@ -41,6 +82,8 @@ class Samples:
     heights: Int64[np.ndarray, " batch"]
     images: Sequence[memoryview]
     """Encoded, as views of Arrow's memory; empty where tasks have decoded them."""
+    maps: Mapping[str, Sequence[memoryview]]
+    """The same of sidecars, by their names; no bytes where an image has no map."""
 
     @classmethod
     def of(cls, columns: dict[str, pa.Array]) -> Samples:
@@ -49,7 +92,13 @@ class Samples:
         numbers += [columns["width"], columns["height"]]
         # Copied: a replaced sample changes its row, and Arrow's memory is read-only.
         arrays = [np.array(column, np.int64) for column in numbers]
-        return cls(*arrays, images=_buffers(columns["image"]) if "image" in columns else ())
+        maps = {
+            name.removesuffix(MAP): _buffers(column)
+            for name, column in columns.items()
+            if name.endswith(MAP)
+        }
+        images = _buffers(columns["image"]) if "image" in columns else ()
+        return cls(*arrays, images=images, maps=maps)
 
     def views(self, view: ViewSpec, part: slice) -> Views:
         """The geometry of a part of the samples."""
@@ -67,50 +116,79 @@ def render_samples(
     samples: Samples,
     indices: range,
     view: ViewSpec,
-    out: UInt8[np.ndarray, "batch size size 3"],
+    out: Canvas,
 ) -> dict[int, str]:
     """Render samples into their places; index → reason of those that cannot be decoded."""
-    boxes, flips = samples.views(view, slice(indices.start, indices.stop))
+    geometry = samples.views(view, slice(indices.start, indices.stop))
+    return render_views(samples, indices, geometry, view, out)
+
+
+def render_views(
+    samples: Samples, indices: range, geometry: Views, view: ViewSpec, out: Canvas
+) -> dict[int, str]:
+    """The same under any geometry: that of `indices`."""
+    boxes, flips = geometry
     failed: dict[int, str] = {}
     for index, box, flip in zip(indices, boxes, flips.tolist(), strict=True):
+        full = int(samples.widths[index]), int(samples.heights[index])
         try:
-            render(samples.images[index], box, flip=flip, out=out[index])
+            render(samples.images[index], box, flip=flip, out=out.images[index])
+            for maps in view.maps:
+                encoded = samples.maps[maps.name][index]
+                out.maps[maps.name][index] = maps.render(
+                    encoded, box, full=full, flip=flip, size=view.size
+                )
         except ValueError as error:
             failed[index] = str(error)
     return failed
 
 
 def decoded_cut(row: pa.Table, view: ViewSpec) -> pa.Table:
-    """A Ray Data task: the same cut with `pixels` and `unreadable` in the place of `image`."""
+    """A Ray Data task: the same cut with `pixels` and `unreadable` in the place of `image`.
+
+    `<sidecar>.view` takes the place of `<sidecar>.map`.
+    """
     # Ray gives a task one core.
     cv2.setNumThreads(0)
     names = [name for name in row.column_names if name not in ("step", "rank")]
     samples = Samples.of({name: row[name].chunk(0).flatten() for name in names})
     count = len(samples.ids)
-    pixels = np.zeros((count, view.size, view.size, CHANNELS), np.uint8)
-    failed = render_samples(samples, range(count), view, pixels)
-    binary = pa.binary(pixels[0].nbytes)
+    out = Canvas.blank(count, view)
+    failed = render_samples(samples, range(count), view, out)
     columns = {
-        "pixels": pa.FixedSizeBinaryArray.from_buffers(
-            binary, count, [None, pa.py_buffer(pixels.reshape(-1))]
-        ),
+        PIXELS: _binary(out.images),
+        **{f"{name}{VIEW}": _binary(maps) for name, maps in out.maps.items()},
         "unreadable": pa.array([failed.get(index) for index in range(count)], pa.string()),
     }
     offsets = pa.array([0, count], pa.int64())
     for name, column in columns.items():
         row = row.append_column(name, pa.LargeListArray.from_arrays(offsets, column))
-    return row.drop_columns(["image"])
+    return row.drop_columns(["image", *(f"{maps.name}{MAP}" for maps in view.maps)])
 
 
-def pixels_of(
-    columns: dict[str, pa.Array], size: int
-) -> tuple[UInt8[np.ndarray, "batch size size 3"], dict[int, str]]:
-    """What `decoded_cut` made, as a view of Arrow's memory; index → reason of the unreadable."""
-    column = columns["pixels"]
-    data = np.frombuffer(column.buffers()[1], np.uint8)
-    rows = data.reshape(-1, size, size, CHANNELS)[column.offset : column.offset + len(column)]
+def canvas_of(columns: dict[str, pa.Array], view: ViewSpec) -> tuple[Canvas, dict[int, str]]:
+    """What `decoded_cut` made, as views of Arrow's memory; index → reason of the unreadable."""
+    images = _unpacked(columns[PIXELS], (view.size, view.size, CHANNELS), np.uint8)
+    rendered = {
+        maps.name: _unpacked(columns[f"{maps.name}{VIEW}"], maps.shape(view.size), maps.dtype)
+        for maps in view.maps
+    }
     reasons = enumerate(columns["unreadable"].to_pylist())
-    return rows, {index: reason for index, reason in reasons if reason is not None}
+    return Canvas(images, rendered), {i: reason for i, reason in reasons if reason is not None}
+
+
+def _binary(rows: np.ndarray) -> pa.Array:
+    """The bytes of each row, without a copy."""
+    buffers = [None, pa.py_buffer(rows.reshape(-1))]
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(rows[0].nbytes), len(rows), buffers)
+
+
+def _unpacked(
+    column: pa.Array, shape: tuple[int, ...], dtype: type[np.generic]
+) -> Shaped[np.ndarray, "batch ..."]:
+    """The rows that `_binary` made."""
+    data = np.frombuffer(column.buffers()[1], dtype).reshape(-1, *shape)
+    return data[column.offset : column.offset + len(column)]
 
 
 def parts_of(count: int, size: int) -> list[range]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 from ray.data import DataIterator
@@ -51,26 +52,25 @@ def open_segment(
     *,
     place: Place,
     resources: ReadResources,
+    sources: Sequence[ColumnSource] = (),
     decode: Callable[[pa.Table], pa.Table] | None = None,
 ) -> DataIterator:
     """This rank's rows of a segment. A collective: each rank calls it for each segment in turn.
 
-    `decode` is applied to each row, in tasks of its own.
+    `sources`: what is read, by default the images. `decode` is applied to each row, in tasks of its
+    own.
     """
+    chosen = tuple(sources) or (images_of(split),)
+    work_of = partial(_work, split, plan, sources=chosen, world=place.world)
     if place.world == 1:
-        return dataset_of(_works(split, plan, tasks, place.world), resources, decode).iterator()
+        return dataset_of(list(map(work_of, tasks)), resources, decode).iterator()
     if place.share is None:
         raise ValueError("several ranks need a way to share the data set that rank 0 opens")
     iterators = None
     if place.rank == 0:
-        dataset = dataset_of(_works(split, plan, tasks, place.world), resources, decode)
+        dataset = dataset_of(list(map(work_of, tasks)), resources, decode)
         iterators = dataset.streaming_split(place.world, equal=False)
     return place.share(iterators)[place.rank]
-
-
-def _works(split: Split, plan: ReadPlan, tasks: Sequence[ReadRange], world: int) -> list[Work]:
-    sources = (images_of(split),)
-    return [_work(split, plan, task, sources=sources, world=world) for task in tasks]
 
 
 def _work(

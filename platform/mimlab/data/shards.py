@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mimlab.data.fingerprint import file_sha256, row_digests
-from mimlab.data.manifest import ShardEntry
 from mimlab.data.publishing import sync_file
+from mimlab.data.shard_files import ShardEntry
 
 ROW_GROUP_ROWS = 256
 ROW_GROUP_BYTES = 64 << 20
@@ -26,6 +26,7 @@ SCHEMA = pa.schema(
         pa.field("label", pa.int32()),
         pa.field("width", pa.int32(), nullable=False),
         pa.field("height", pa.int32(), nullable=False),
+        pa.field("name", pa.string()),
     ]
 )
 
@@ -35,7 +36,7 @@ def shard_name(split: str, index: int, count: int) -> str:
 
 
 def write_shard(path: Path, rows: pa.Table, *, first_id: int) -> tuple[ShardEntry, bytes]:
-    """Write `image`, `label`, `width` and `height` in the order given, as ids from `first_id` on.
+    """Write the columns of `table_of` in the order given, as ids from `first_id` on.
 
     Row groups are as equal as can be, so that a shuffle of row groups treats them alike. Returns
     the manifest's entry and the digests of the rows.
@@ -75,13 +76,15 @@ def table_of(
     images: Sequence[bytes],
     labels: Sequence[int | None],
     sizes: Sequence[tuple[int, int]],
+    names: Sequence[str | None] | None = None,
 ) -> pa.Table:
-    """Rows for `write_shard`; `sizes` are (width, height)."""
+    """Rows for `write_shard`; `sizes` are (width, height), `names` those of files at the source."""
     return pa.table(
         {
             "image": pa.array(images, pa.large_binary()),
             "label": pa.array(labels, pa.int32()),
             "width": pa.array([width for width, _ in sizes], pa.int32()),
             "height": pa.array([height for _, height in sizes], pa.int32()),
+            "name": pa.array(names or [None] * len(images), pa.string()),
         }
     )

@@ -69,6 +69,7 @@ class Placed(NamedTuple):
     """Row number in the source: orders the rare rows of equal place."""
     label: int | None
     image: Checked
+    name: str | None
 
 
 def places(plan: SplitPlan, start: int, count: int) -> Float64[np.ndarray, " rows"]:
@@ -104,7 +105,8 @@ def _accepted(piece: Piece, plan: SplitPlan, tally: Tally) -> Iterator[Placed]:
             tally.rejects.append(Reject(row.name, str(reason)))
             continue
         _count(tally, row, image)
-        yield Placed(float(where[offset]), piece.first_row + offset, row.label, image)
+        position = piece.first_row + offset
+        yield Placed(float(where[offset]), position, row.label, image, row.file)
 
 
 def _checked(row: SourceRow, short_side: int | None) -> Checked:
@@ -154,6 +156,7 @@ def _run_table(run: list[Placed]) -> pa.Table:
         [row.image.data for row in run],
         [row.label for row in run],
         [(row.image.width, row.image.height) for row in run],
+        [row.name for row in run],
     )
     table = table.append_column("place", pa.array([row.place for row in run]))
     return table.append_column("position", pa.array([row.position for row in run]))

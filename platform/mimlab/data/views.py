@@ -13,7 +13,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import simplejpeg
-from jaxtyping import Bool, Float, Int32, Int64, UInt8
+from jaxtyping import Bool, Float, Int32, Int64, Shaped, UInt8
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mimlab_objectives.keys import key_of, sample_keys, uniform_numpy
@@ -125,15 +125,35 @@ def render(
     percentile) on ImageNet photographs at 224 px.
     """
     size = out.shape[0]
-    left, top, width, height = box.tolist()
-    image, full = _decode(encoded, math.floor(min(width, height) / (size * SCALED_DECODE_MARGIN)))
-    if left + width > full[0] or top + height > full[1]:
-        raise ValueError(f"its box {box.tolist()} leaves its {full[0]} × {full[1]} pixels")
-    rows = _span(top, height, image.shape[0] / full[1])
-    crop = image[rows, _span(left, width, image.shape[1] / full[0])]
-    cv2.resize(crop, (size, size), dst=out, interpolation=_interpolation(max(crop.shape) / size))
+    image, full = _decode(encoded, math.floor(min(box[2:]) / (size * SCALED_DECODE_MARGIN)))
+    crop = cropped(image, box, full)
+    cv2.resize(crop, (size, size), dst=out, interpolation=interpolation(crop, size))
     if flip:
         cv2.flip(out, 1, dst=out)
+
+
+def cropped(
+    pixels: Shaped[np.ndarray, "height width *channels"],
+    box: Int32[np.ndarray, " 4"],
+    full: tuple[int, int],
+) -> Shaped[np.ndarray, "crop_height crop_width *channels"]:
+    """The part of an image, or of what lies over it, at whatever scale, that a box says.
+
+    `full` is the (width, height) that the box is meant in. Raises ValueError where it is too small.
+    """
+    left, top, width, height = box.tolist()
+    if left + width > full[0] or top + height > full[1]:
+        raise ValueError(f"its box {box.tolist()} leaves its {full[0]} × {full[1]} pixels")
+    rows = _span(top, height, pixels.shape[0] / full[1])
+    return pixels[rows, _span(left, width, pixels.shape[1] / full[0])]
+
+
+def interpolation(crop: np.ndarray, size: int, grow: int = cv2.INTER_CUBIC) -> int:
+    """How OpenCV is to bring a crop to `size` pixels; `grow`: where it is smaller."""
+    shrink = max(crop.shape[:2]) / size
+    if shrink <= 1:
+        return grow
+    return cv2.INTER_LINEAR if shrink < AREA_FROM else cv2.INTER_AREA
 
 
 def decode(encoded: bytes | memoryview) -> UInt8[np.ndarray, "height width 3"]:
@@ -180,12 +200,6 @@ def _decode_any(encoded: bytes | memoryview) -> np.ndarray:
 
 def _span(start: int, length: int, scale: float) -> slice:
     return slice(round(start * scale), round((start + length) * scale))
-
-
-def _interpolation(shrink: float) -> int:
-    if shrink <= 1:
-        return cv2.INTER_CUBIC
-    return cv2.INTER_LINEAR if shrink < AREA_FROM else cv2.INTER_AREA
 
 
 def _tried_sizes(

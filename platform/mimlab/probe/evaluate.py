@@ -1,126 +1,124 @@
-"""Evaluate frozen features under the protocols of a study's probes."""
+"""Evaluate an encoder under the protocols of a study's probes."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+from timm.models import VisionTransformer
 
-from mimlab.data.manifest import DataSet
-from mimlab.probe.config import CollapseWatch, KnnProbe
-from mimlab.probe.due import AnyProbe, settings_of
-from mimlab.probe.features import Encode, extract
+from mimlab.probe.base import Probe
+from mimlab.probe.config import CollapseWatch
+from mimlab.probe.due import settings_of
+from mimlab.probe.features import Encode, encoder_of, extract, raw_pixels
+from mimlab.probe.given import Features, Given, ProbeData
 from mimlab.spec.study import Splits
 from mimlab.storage.records import ProbeRecord
-from mimlab_objectives.probes import knn, linear
-from mimlab_objectives.probes.spread import spread
+from mimlab_objectives.probes.features import Pooling
 
-PROTOCOLS = {"knn": knn.PROTOCOL, "linear": linear.PROTOCOL}
+TellOf = Callable[[str, dict[str, int | float]], None]
+"""Takes a probe's label and what it says of its progress."""
 
 
 @dataclass(frozen=True)
-class ProbeData:
-    """Where probes read."""
+class Subject:
+    """What is probed, and under what name."""
 
-    data: DataSet
+    model: VisionTransformer | None
+    """On the device; None: the raw pixels."""
+    encoder_hash: str
+    step: int = 0
+    epoch: float = 0.0
+    prefix: str = "probe"
+    """Of the metric keys."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and how the probes of a trial run."""
+
+    source: ProbeData
     splits: Splits
-    image_size: int
+    watch: CollapseWatch
+    device: torch.device
+    threads: int
+    tell: TellOf
 
 
-@dataclass(frozen=True)
-class Features:
-    """Features and labels of the two splits of a probe."""
+def evaluate_all(
+    probes: Sequence[Probe], subject: Subject, setting: Setting
+) -> Iterator[ProbeRecord]:
+    """The record of each probe, as soon as there is one; those of pooled features come first.
 
-    fit: Float[Tensor, "fit dim"]
-    fit_labels: Int[Tensor, " fit"]
-    test: Float[Tensor, "test dim"]
-    test_labels: Int[Tensor, " test"]
+    Probes that read the same pooled features share one pass over the images. Raises ValueError
+    where no label is found, or a probe has too few images.
+    """
+    pooled = [probe for probe in probes if probe.pools]
+    for max_fit in dict.fromkeys(probe.max_fit for probe in pooled):
+        group = [probe for probe in pooled if probe.max_fit == max_fit]
+        encodes = {pool: _encode(subject, pool) for probe in group for pool in probe.pools}
+        features = _features_of(setting, encodes, max_fit)
+        for probe in group:
+            yield _record(probe, subject, setting, features)
+    for probe in probes:
+        if not probe.pools:
+            yield _record(probe, subject, setting, {})
 
-    @cached_property
-    def spread(self) -> dict[str, float]:
-        """Of the test features; probes that pool alike share it."""
-        return spread(self.test)
+
+def _encode(subject: Subject, pool: Pooling) -> Encode:
+    return raw_pixels() if subject.model is None else encoder_of(subject.model, pool)
 
 
-def features_of(
-    source: ProbeData,
-    encodes: dict[str, Encode],
-    *,
-    max_fit: int | None,
-    device: torch.device,
-    threads: int,
+def _features_of(
+    setting: Setting, encodes: dict[str, Encode], max_fit: int | None
 ) -> dict[str, Features]:
-    """Features of both splits by each of `encodes`. Raises ValueError where no label is found."""
-    names = (source.splits.probe_fit, source.splits.probe_test)
-    splits = [source.data.split(name) for name in names]
-    (fit, fit_labels), (test, test_labels) = (
-        extract(
-            split,
-            encodes,
-            image_size=source.image_size,
-            max_rows=max_rows,
-            device=device,
-            threads=threads,
-        )
-        for split, max_rows in zip(splits, (max_fit, None), strict=True)
+    """Features of both splits by each of `encodes`."""
+    source = setting.source
+    read = partial(
+        extract,
+        encodes=encodes,
+        image_size=source.image_size,
+        device=setting.device,
+        threads=setting.threads,
     )
-    return {name: Features(fit[name], fit_labels, test[name], test_labels) for name in encodes}
+    fit, test = read(source.fit, max_rows=max_fit), read(source.test, max_rows=None)
+    return {
+        name: Features(fit.features[name], fit.labels, fit.ids, test.features[name], test.labels)
+        for name in encodes
+    }
 
 
-def evaluate(probe: AnyProbe, features: Features, *, num_classes: int) -> dict[str, float]:
-    """The probe's metrics by short name: `top1`, …, as shares in [0, 1]."""
-    if isinstance(probe, KnnProbe):
-        return knn.weighted_knn(
-            features.fit,
-            features.fit_labels,
-            features.test,
-            features.test_labels,
-            num_classes=num_classes,
-            k=probe.k,
-            temperature=probe.temperature,
-        )
-    return linear.linear_probe(
-        features.fit,
-        features.fit_labels,
-        features.test,
-        features.test_labels,
-        num_classes=num_classes,
-        seed=0,
-        epochs=probe.epochs,
-    )
-
-
-def record_of(
-    probe: AnyProbe,
-    features: Features,
-    source: ProbeData,
-    *,
-    step: int,
-    epoch: float,
-    encoder_hash: str,
-    prefix: str,
-    watch: CollapseWatch,
+def _record(
+    probe: Probe, subject: Subject, setting: Setting, features: Mapping[str, Features]
 ) -> ProbeRecord:
-    """The record of one probe, with the spread of its features; `prefix` begins metric keys."""
+    """With the spread of the features, where it has any."""
     started = time.perf_counter()
-    scores = evaluate(probe, features, num_classes=len(source.data.classes))
-    scores |= features.spread
+    given = Given(
+        setting.source,
+        subject.model,
+        features,
+        setting.device,
+        setting.threads,
+        tell=partial(setting.tell, probe.label),
+    )
+    result = probe.evaluate(given)
+    spread = features[probe.pools[0]].spread if probe.pools else {}
+    scores = result.scores | spread
     return ProbeRecord(
-        probe=probe.name,
-        protocol=PROTOCOLS[probe.name],
-        settings=settings_of(probe, source.splits),
-        step=step,
-        epoch=epoch,
-        metrics={f"{prefix}/{probe.name}/{key}": value for key, value in scores.items()},
-        encoder_hash=encoder_hash,
-        data_fingerprint=source.data.fingerprint,
-        num_fit=len(features.fit),
-        num_test=len(features.test),
+        probe=probe.label,
+        protocol=probe.protocol,
+        settings=settings_of(probe, setting.splits),
+        step=subject.step,
+        epoch=subject.epoch,
+        metrics={f"{subject.prefix}/{probe.label}/{key}": value for key, value in scores.items()},
+        encoder_hash=subject.encoder_hash,
+        data_fingerprint=setting.source.data.fingerprint,
+        num_fit=result.num_fit,
+        num_test=result.num_test,
         seconds=time.perf_counter() - started,
         time_ms=time.time_ns() // 1_000_000,
-        collapse=watch.judge(scores),
+        collapse=setting.watch.judge(scores) if spread else "",
     )

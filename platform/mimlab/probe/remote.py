@@ -13,12 +13,12 @@ OWN_PROCESSES = {"env_vars": {"MIMLAB_PROCESS": "probe"}}
 """A runtime environment by which Ray keeps these processes apart: none of them trains later."""
 
 
-def probe_export(order: dict[str, Any], trial_id: str, step: int, names: list[str]) -> None:
+def probe_export(order: dict[str, Any], trial_id: str, step: int, labels: list[str]) -> None:
     """`mimlab.probe.task.probe_export`, giving way to training."""
     _give_way()
     from mimlab.probe import task
 
-    task.probe_export(order, trial_id, step, names)
+    task.probe_export(order, trial_id, step, labels)
 
 
 def probe_baselines(order: dict[str, Any], submission_id: str) -> None:

@@ -8,8 +8,8 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from mimlab.probe.due import AnyProbe, settings_of, unanswered
-from mimlab.probe.evaluate import PROTOCOLS
+from mimlab.probe.base import Probe
+from mimlab.probe.due import settings_of, unanswered
 from mimlab.probe.remote import OWN_PROCESSES, probe_export
 from mimlab.probe.task import ProbeOrder, probe_file
 from mimlab.spec.study import trial_spec
@@ -28,7 +28,7 @@ class ProbeScheduler:
     def __init__(
         self,
         trial: TrialFolder,
-        due: dict[int, list[AnyProbe]],
+        due: dict[int, list[Probe]],
         order: ProbeOrder,
         *,
         cpus: float,
@@ -59,9 +59,9 @@ class ProbeScheduler:
         for step in self._trial.steps("exports"):
             waits = step in missing and step not in self._given_up | self._running.keys()
             if waits and read_card(self._trial, step):
-                names = [probe.name for probe in missing[step]]
-                self._running[step] = self._launch(step, names)
-        waiting = {(step, probe.name) for step, probes in missing.items() for probe in probes}
+                labels = [probe.label for probe in missing[step]]
+                self._running[step] = self._launch(step, labels)
+        waiting = {(step, probe.label) for step, probes in missing.items() for probe in probes}
         recorded = {(record.step, record.probe): record for record in records}
         # A record that is waited for answers for other settings: it is going to be replaced.
         fresh = [key for key in recorded if key not in self._reported | waiting]
@@ -73,9 +73,9 @@ class ProbeScheduler:
         """Whether a probe is still running."""
         return bool(self._running)
 
-    def _launch(self, step: int, names: list[str]) -> ray.ObjectRef:
+    def _launch(self, step: int, labels: list[str]) -> ray.ObjectRef:
         order = self._order.model_dump(mode="json")
-        return self._task.remote(order, self._trial.id, step, names)
+        return self._task.remote(order, self._trial.id, step, labels)
 
     def _collect(self) -> None:
         refs = list(self._running.values())
@@ -96,8 +96,8 @@ class ProbeScheduler:
         missing = unanswered(self._due, self._trial.probes(), self._splits)
         for probe in missing.get(step, []):
             record = ProbeRecord(
-                probe=probe.name,
-                protocol=PROTOCOLS[probe.name],
+                probe=probe.label,
+                protocol=probe.protocol,
                 settings=settings_of(probe, self._splits),
                 step=step,
                 epoch=0.0,
@@ -110,7 +110,7 @@ class ProbeScheduler:
                 time_ms=time.time_ns() // 1_000_000,
                 error=reason,
             )
-            path = self._trial.file(probe_file(probe.name, step))
+            path = self._trial.file(probe_file(probe.label, step))
             self._trial.store.write_record(path, record)
 
 

@@ -3,43 +3,39 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict
-from timm.models import VisionTransformer
 
 from mimlab.data.manifest import DataSet
-from mimlab.probe.due import AnyProbe
-from mimlab.probe.evaluate import ProbeData, features_of, record_of
-from mimlab.probe.features import Encode, encoder_of, raw_pixels
+from mimlab.probe.base import Baseline, Probe
+from mimlab.probe.evaluate import Setting, Subject, TellOf, evaluate_all
+from mimlab.probe.given import ProbeData
 from mimlab.spec.study import TrialSpec, trial_spec
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
 from mimlab.storage.records import ProbeRecord
 from mimlab.storage.store import Store
 from mimlab.train.build import build_objective
 from mimlab.train.export import load_encoder, read_card
+from mimlab.train.log import TrialLog
 
-RANDOM_INIT = "random-init"
-RAW_PIXELS = "raw-pixels"
-
-
-def probe_file(name: str, step: int) -> str:
-    return f"probes/{name}-{step:09d}.json"
+RANDOM_INIT: Baseline = "random-init"
+RAW_PIXELS: Baseline = "raw-pixels"
 
 
-@dataclass(frozen=True)
-class Subject:
-    """What is probed, and under what name."""
+def probe_file(label: str, step: int) -> str:
+    return f"probes/{label}-{step:09d}.json"
 
-    model: VisionTransformer | None
-    """None: the raw pixels."""
-    encoder_hash: str
-    step: int = 0
-    epoch: float = 0.0
-    prefix: str = "probe"
-    """Of the metric keys."""
+
+def baseline_files(probes: Sequence[Probe]) -> list[str]:
+    """Names of the files that the baselines of these probes are written to."""
+    return [_baseline_file(name, probe.label) for probe in probes for name in probe.baselines]
+
+
+def _baseline_file(name: str, label: str) -> str:
+    return f"{name}-{label}.json"
 
 
 class ProbeOrder(BaseModel):
@@ -62,21 +58,35 @@ class ProbeOrder(BaseModel):
         return torch.device("cuda", os.getpid() % torch.cuda.device_count())
 
 
-def probe_export(order: dict, trial_id: str, step: int, names: list[str]) -> None:
-    """Run the probes `names` on the export of `step` and write one record for each.
+def probe_export(order: dict, trial_id: str, step: int, labels: list[str]) -> None:
+    """Run the probes called `labels` on the export of `step`; write each one's record at once.
 
-    `order` is a `ProbeOrder` in JSON form. Raises ValueError if the export is missing or corrupt.
+    `order` is a `ProbeOrder` in JSON form. A long probe tells its progress in the trial's log.
+    Raises ValueError if the export is missing or corrupt.
     """
     told = ProbeOrder.model_validate(order)
     trial = TrialFolder(Store(told.storage), trial_id)
+    for record in probe_step(told, trial, step, labels):
+        trial.store.write_record(trial.file(probe_file(record.probe, step)), record)
+
+
+def probe_step(
+    told: ProbeOrder, trial: TrialFolder, step: int, labels: Sequence[str]
+) -> Iterator[ProbeRecord]:
+    """The records of probes of one export, each as soon as there is one. Raises ValueError."""
     spec = trial_spec(told.spec)
     card = read_card(trial, step)
     if card is None:
-        raise ValueError(f"trial {trial_id} has no complete export of step {step}")
-    subject = Subject(load_encoder(trial, card), card.weights_sha256, step, card.epoch)
-    probes = [probe for probe in spec.probes if probe.name in names]
-    for record in _probe(told, spec, probes, subject):
-        trial.store.write_record(trial.file(probe_file(record.probe, step)), record)
+        raise ValueError(f"trial {trial.id} has no complete export of step {step}")
+    model = load_encoder(trial, card).to(told.device())
+    subject = Subject(model, card.weights_sha256, step, card.epoch)
+    probes = [probe for probe in spec.probes if probe.label in labels]
+    log = TrialLog(trial)
+
+    def tell(label: str, said: dict[str, int | float]) -> None:
+        log.write("probe progress", {"probe": label, "step": step, **said})
+
+    yield from evaluate_all(probes, subject, _setting(told, spec, tell))
 
 
 def probe_baselines(order: dict, submission_id: str) -> None:
@@ -88,45 +98,30 @@ def probe_baselines(order: dict, submission_id: str) -> None:
     told = ProbeOrder.model_validate(order)
     submission = SubmissionFolder(Store(told.storage), submission_id)
     spec = trial_spec(told.spec)
-    untrained = build_objective(spec).backbone.vit.eval()
+    untrained = build_objective(spec).backbone.vit.eval().to(told.device())
+    setting = _setting(told, spec, _say_nothing)
     for name, model in ((RANDOM_INIT, untrained), (RAW_PIXELS, None)):
         subject = Subject(model, name, prefix=f"baseline/{name}")
-        for record in _probe(told, spec, list(spec.probes), subject):
-            path = submission.file(f"baselines/{name}-{record.probe}.json")
+        probes = [probe for probe in spec.probes if name in probe.baselines]
+        for record in evaluate_all(probes, subject, setting):
+            path = submission.file(f"baselines/{_baseline_file(name, record.probe)}")
             submission.store.write_record(path, record)
 
 
-def _probe(
-    told: ProbeOrder, spec: TrialSpec, probes: list[AnyProbe], subject: Subject
-) -> list[ProbeRecord]:
-    """Probes that read the same images share one pass over them."""
+def _say_nothing(label: str, said: dict[str, int | float]) -> None:
+    """A submission has no log."""
+
+
+def _setting(told: ProbeOrder, spec: TrialSpec, tell: TellOf) -> Setting:
     torch.set_num_threads(told.threads)
-    device = told.device()
-    source = ProbeData(DataSet.open(told.data), spec.data.splits, spec.data.image_size)
-    records = []
-    for max_fit in dict.fromkeys(probe.max_fit for probe in probes):
-        group = [probe for probe in probes if probe.max_fit == max_fit]
-        encodes = {probe.pool: _encode(subject, probe, device) for probe in group}
-        features = features_of(
-            source, encodes, max_fit=max_fit, device=device, threads=told.threads
-        )
-        records += [
-            record_of(
-                probe,
-                features[probe.pool],
-                source,
-                step=subject.step,
-                epoch=subject.epoch,
-                encoder_hash=subject.encoder_hash,
-                prefix=subject.prefix,
-                watch=spec.collapse,
-            )
-            for probe in group
-        ]
-    return records
-
-
-def _encode(subject: Subject, probe: AnyProbe, device: torch.device) -> Encode:
-    if subject.model is None:
-        return raw_pixels()
-    return encoder_of(subject.model.to(device), probe.pool)
+    data = DataSet.open(told.data)
+    splits = spec.data.splits
+    source = ProbeData(
+        data,
+        fit=data.split(splits.probe_fit),
+        test=data.split(splits.probe_test),
+        image_size=spec.data.image_size,
+        augment=spec.data.augment,
+        sidecars=spec.data.sidecars,
+    )
+    return Setting(source, splits, spec.collapse, told.device(), told.threads, tell)

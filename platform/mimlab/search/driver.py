@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,9 +15,10 @@ from ray.exceptions import RayError
 from ray.tune.progress_reporter import TrialProgressCallback
 
 from mimlab.errors import UserError
-from mimlab.probe.due import AnyProbe, unanswered
+from mimlab.probe.base import Probe
+from mimlab.probe.due import unanswered
 from mimlab.probe.remote import OWN_PROCESSES, probe_baselines
-from mimlab.probe.task import ProbeOrder
+from mimlab.probe.task import ProbeOrder, baseline_files
 from mimlab.search.cluster import Cluster, local_cluster
 from mimlab.search.fingerprint import code_zip, fingerprint
 from mimlab.search.hour_limit import HourLimit
@@ -33,6 +32,7 @@ from mimlab.spec.study import trial_spec
 from mimlab.storage import control, lease
 from mimlab.storage.control import StopRequest
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
+from mimlab.storage.holding import held
 from mimlab.storage.records import DONE, RESTARTED, ProbeRecord, TrialRecord
 from mimlab.storage.store import Store
 from mimlab.track.drain import Drain
@@ -100,7 +100,7 @@ class Driver:
             return self._options.retry_failed
         return state not in DONE or bool(self._unanswered(trial))
 
-    def _unanswered(self, trial: TrialFolder) -> dict[int, list[AnyProbe]]:
+    def _unanswered(self, trial: TrialFolder) -> dict[int, list[Probe]]:
         """Probes of a trial's exports that are due and have no result, e.g. since they changed."""
         spec = trial_spec(self._trials[trial.id].resolved)
         exports = set(trial.steps("exports"))
@@ -116,7 +116,7 @@ class Driver:
         another driver holds the submission, if its hours are spent, or if not even one trial fits
         on the cluster.
         """
-        with self._lease() as held:
+        with held(self.submission) as own:
             trials = self.open_trials()
             if trials or self._to_come():
                 self.hours.refuse_spent()
@@ -131,7 +131,7 @@ class Driver:
                     return
                 with local_cluster(self.submission.store.scratch(self.submission.path)) as cluster:
                     at_once = self._concurrent(cluster, len(trials) + to_come)
-                    yield lambda: self._run_trials(trials, at_once, held.fence)
+                    yield lambda: self._run_trials(trials, at_once, own.fence)
 
     def stop(self, state: Literal["stopped", "preempted"], reason: str) -> None:
         """Ask every trial to save a checkpoint and end in `state`, and start no other."""
@@ -140,32 +140,6 @@ class Driver:
         for trial in self.submission.trials():
             if trial.status().state not in DONE:
                 control.request_stop(trial, request)
-
-    @contextlib.contextmanager
-    def _lease(self) -> Iterator[lease.Lease]:
-        held = lease.acquire(self.submission)
-        ended = threading.Event()
-
-        def renew() -> None:
-            while not ended.wait(lease.RENEW_S):
-                try:
-                    held.renew()
-                except lease.LeaseLost as error:
-                    # Whatever this process wrote from now on would be somebody else's: end at
-                    # once, and with it the cluster that it started.
-                    print(f"error: {error}; ending", file=sys.stderr, flush=True)
-                    os._exit(1)
-                except OSError:
-                    continue  # a renewal that failed is not a lease that is lost
-
-        thread = threading.Thread(target=renew, name="lease", daemon=True)
-        thread.start()
-        try:
-            yield held
-        finally:
-            ended.set()
-            thread.join()
-            held.release()
 
     @contextlib.contextmanager
     def _tracking(self) -> Iterator[None]:
@@ -292,7 +266,7 @@ class Driver:
     def _start_baselines(self, trial: TrialRecord) -> ray.ObjectRef | None:
         study = self.planned.study
         have = self.submission.store.list(self.submission.file("baselines"))
-        if len(have) == 2 * len(study.probes):
+        if set(baseline_files(study.probes)) <= set(have):
             return None
         order = ProbeOrder(
             storage=str(self.submission.store.root),

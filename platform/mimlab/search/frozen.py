@@ -6,7 +6,7 @@ did ask for is kept in its record.
 
 from __future__ import annotations
 
-from mimlab.spec.identity import identity
+from mimlab.spec.identity import identity_on
 from mimlab.spec.study import TrialSpec, trial_spec
 from mimlab.storage.records import TrialRecord
 from mimlab.train.config import Budget
@@ -16,7 +16,7 @@ from mimlab.train.visible_tokens import visible_tokens_per_image
 
 def respecified(record: TrialRecord, spec: TrialSpec) -> TrialRecord:
     """The record of the same point with another configuration, hence of another trial."""
-    trial_id, flat = identity(spec, record.identity["data.fingerprint"])
+    trial_id, flat = identity_on(spec, record.identity)
     update = {"id": trial_id, "resolved": spec.model_dump(mode="json"), "identity": flat}
     return record.model_copy(update=update)
 

@@ -18,8 +18,8 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from mimlab.data.segments import Place
-from mimlab.probe.due import AnyProbe
-from mimlab.probe.task import ProbeOrder, probe_export
+from mimlab.probe.task import ProbeOrder
+from mimlab.search.probe_cost import probe_seconds
 from mimlab.search.submission import PlannedStudy
 from mimlab.spec.study import Resources, trial_spec
 from mimlab.storage import lease
@@ -116,7 +116,7 @@ class ShortRun:
         return self.session.spec.train.batch_size / self.images_per_s
 
     def probe_s(self) -> dict[str, float]:
-        """Seconds of each probe of the study, run now, each with its own features."""
+        """Seconds of each probe of the study, by label; each is run now with its own features."""
         spec = self.session.spec
         order = ProbeOrder(
             storage=str(self.trial.store.root),
@@ -125,16 +125,11 @@ class ShortRun:
             threads=1,
             use_gpu=self.order.resources.gpus_per_worker > 0,
         )
-        return {probe.name: self._seconds(order, probe) for probe in spec.probes}
-
-    def _seconds(self, order: ProbeOrder, probe: AnyProbe) -> float:
-        """Threads are as in a run."""
+        # Threads are as in a run.
         threads = torch.get_num_threads()
-        last = self.trial.steps("exports")[-1]
-        started = time.perf_counter()
-        probe_export(order.model_dump(mode="json"), self.trial.id, last, [probe.name])
+        seconds = {probe.label: probe_seconds(order, self.trial, probe) for probe in spec.probes}
         torch.set_num_threads(threads)
-        return time.perf_counter() - started
+        return seconds
 
 
 def run_short(order: ShortOrder, folder: Path) -> ShortRun:

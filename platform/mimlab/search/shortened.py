@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from mimlab.probe.config import LinearProbe
-from mimlab.probe.due import AnyProbe
+from collections.abc import Sequence
+
+from mimlab.probe.base import Probe
 from mimlab.search.frozen import respecified, with_budget
 from mimlab.search.shapes import shapes
 from mimlab.search.submission import PlannedStudy, retrialled
@@ -15,8 +16,8 @@ from mimlab.train.config import Budget
 STEPS = 2
 MAX_FIT = 1000
 """Images that a probe is fitted on, or its neighbours where they are more."""
-LINEAR_EPOCHS = 5
-"""Passes of a linear probe. Its images, and all that are scored, are read in any case."""
+PROBE_EPOCHS = 5
+"""Passes of a probe that trains. All images that are scored are read in any case."""
 EXPERIMENT = "{} smoke"
 """Name of the MLflow experiment: the study's own keeps its note."""
 
@@ -36,7 +37,7 @@ def _study(planned: PlannedStudy, storage: str, tracking: str) -> Study:
     update = {
         "study": EXPERIMENT.format(study.study),
         "data": study.data.model_copy(update={"images": str(planned.data.root)}),
-        "probes": tuple(_bounded(probe) for probe in study.probes),
+        "probes": bounded(study.probes),
         "sweep": study.sweep.model_copy(update={"search": GridSearch(), "stopping": None}),
         "tracking": study.tracking.model_copy(update={"uri": tracking}),
         "storage": storage,
@@ -48,13 +49,10 @@ def _short(record: TrialRecord) -> TrialRecord:
     """Two steps, each with its point of the curve; nothing before they are all done."""
     spec = with_budget(trial_spec(record.resolved), Budget(steps=STEPS))
     train = spec.train.model_copy(update={"warmup_epochs": 0.0, "log_every": 1})
-    probes = tuple(_bounded(probe) for probe in spec.probes)
+    probes = bounded(spec.probes)
     return respecified(record, spec.model_copy(update={"train": train, "probes": probes}))
 
 
-def _bounded(probe: AnyProbe) -> AnyProbe:
-    if isinstance(probe, LinearProbe):
-        least, update = MAX_FIT, {"epochs": min(probe.epochs, LINEAR_EPOCHS)}
-    else:
-        least, update = max(MAX_FIT, probe.k), {}
-    return probe.model_copy(update=update | {"max_fit": min(probe.max_fit or least, least)})
+def bounded(probes: Sequence[Probe]) -> tuple[Probe, ...]:
+    """The same probes with few images and passes."""
+    return tuple(probe.bounded(max_fit=MAX_FIT, epochs=PROBE_EPOCHS) for probe in probes)

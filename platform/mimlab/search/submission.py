@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mimlab.data.builtin import resolve_images
 from mimlab.data.manifest import DataSet
+from mimlab.data.sidecar import training_fingerprints
 from mimlab.data.subset import Subset, training_split
 from mimlab.errors import UserError
 from mimlab.search.cluster import local_capacity
@@ -25,6 +26,7 @@ from mimlab.search.frozen import only_warms_up, with_tokens_frozen
 from mimlab.search.initial import initial_weights
 from mimlab.search.labels import LabelCheck
 from mimlab.search.placement import concurrent_trials
+from mimlab.search.sidecars import sidecar_check
 from mimlab.spec.checks import legal_trials
 from mimlab.spec.errors import Problem, refuse
 from mimlab.spec.expand import Trial, refuse_points
@@ -92,7 +94,7 @@ def plan_study(loaded: LoadedStudy) -> PlannedStudy:
     splits = study.data.splits
     for name in (splits.train, splits.probe_fit, splits.probe_test):
         data.split(name)
-    if study.probes and not data.classes:
+    if any(probe.label_maps is None for probe in study.probes) and not data.classes:
         raise UserError(
             f"{data.root}: no image has a label, so there is nothing to probe; import the images "
             "with their classes, or leave `probes` out"
@@ -100,7 +102,9 @@ def plan_study(loaded: LoadedStudy) -> PlannedStudy:
     count = image_counter(data)
     labels = LabelCheck(data)
     found = [(trial.settings, p) for trial in trials for p in subset_problems(trial.spec, count)]
-    found += [(trial.settings, p) for trial in trials for p in labels(trial.spec)]
+    sidecars = sidecar_check(data)
+    for check in (labels, sidecars):
+        found += [(trial.settings, p) for trial in trials for p in check(trial.spec)]
     refuse_points(found, len(trials), loaded.source, remedy=False)
     initial = initial_weights(loaded, trials, storage_of(study))
     space = _space(loaded, initial.resolved(trials[0].spec))
@@ -209,7 +213,8 @@ def record_of(
     study: Study, trial: Trial, spec: TrialSpec, data: DataSet, space: Space | None
 ) -> TrialRecord:
     """A trial as the storage has it; `spec` is its final form, but for a budget in tokens."""
-    trial_id, flat = identity(spec, data.fingerprint)
+    sidecars = training_fingerprints(spec.data.sidecars)
+    trial_id, flat = identity(spec, data.fingerprint, sidecars)
     record = TrialRecord(
         id=trial_id,
         study=study.study,
@@ -230,7 +235,9 @@ def reopen(folder: SubmissionFolder) -> PlannedStudy:
     data = DataSet.open(resolve_images(study.data.images, store.scratch("data")))
     trials = folder.trial_records()
     for trial in trials:
-        found, _ = identity(trial_spec(trial.resolved), data.fingerprint)
+        spec = trial_spec(trial.resolved)
+        sidecars = training_fingerprints(spec.data.sidecars)
+        found, _ = identity(spec, data.fingerprint, sidecars)
         if found != trial.id:
             raise UserError(
                 f"{data.root}: the data or mimlab's parts have changed since submission "

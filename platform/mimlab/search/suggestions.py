@@ -10,6 +10,7 @@ import json
 import statistics
 from collections.abc import Iterator, Sequence
 
+from mimlab.search.sidecars import sidecar_check
 from mimlab.search.submission import PlannedStudy, image_counter, record_of, subset_problems
 from mimlab.search.tpe import Observation, proposed
 from mimlab.spec.checks import check_of
@@ -31,6 +32,7 @@ class Suggestions:
         self._space = space
         self._check = check_of(planned.study)
         self._count = image_counter(planned.data)
+        self._sidecars = sidecar_check(planned.data)
 
     @property
     def left(self) -> int:
@@ -67,6 +69,7 @@ class Suggestions:
     def _problems(self, spec: TrialSpec) -> Iterator[Problem]:
         yield from self._check(spec)
         yield from subset_problems(spec, self._count)
+        yield from self._sidecars(spec)
 
     def _records(self, point: Point, first: int) -> list[TrialRecord]:
         study, data = self._planned.study, self._planned.data

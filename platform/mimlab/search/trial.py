@@ -15,7 +15,8 @@ from ray.train.torch import TorchTrainer
 from mimlab.data.manifest import DataSet
 from mimlab.data.subset import training_split
 from mimlab.errors import UserError
-from mimlab.probe.due import AnyProbe, due_steps
+from mimlab.probe.base import Probe
+from mimlab.probe.due import due_steps
 from mimlab.probe.scheduler import ProbeScheduler
 from mimlab.probe.task import ProbeOrder
 from mimlab.search.host_memory import HostMemory
@@ -102,7 +103,7 @@ def _in_a_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
 
 
-def due_of(spec: TrialSpec, data: DataSet) -> dict[int, list[AnyProbe]]:
+def due_of(spec: TrialSpec, data: DataSet) -> dict[int, list[Probe]]:
     """Steps done → the probes due there."""
     num_images = training_split(data, spec.data.splits.train, spec.data.subset).num_rows
     batch_size = spec.train.batch_size

@@ -60,7 +60,7 @@ def work_of(
         total=total,
         saves=tuple(sorted(step for step in saves if step > first)),
         probes={
-            step: [probe.name for probe in due] for step, due in probes.items() if step > first
+            step: [probe.label for probe in due] for step, due in probes.items() if step > first
         },
         judged=tuple(step for step in _judged(spec, num_images, judging) if first < step < total),
         checkpoints=min(len(saves), train.checkpoint.keep_last + best),

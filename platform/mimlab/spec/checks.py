@@ -149,9 +149,17 @@ def _part_problems(spec: TrialSpec) -> Iterator[Problem]:
         yield Problem((owner, error.field), str(error))
         return
     for number, probe in enumerate(spec.probes):
-        if probe.pool == "cls" and backbone.num_prefix_tokens == 0:
+        if probe.pooling == "cls" and backbone.num_prefix_tokens == 0:
             message = f"{spec.backbone.name} has no class token; use `pool: mean`"
             yield Problem(("probes", number, "pool"), message)
+        maps = probe.label_maps
+        if maps is not None and maps not in spec.data.sidecars:
+            message = (
+                f"{probe.label} reads label maps, and none are named; import some with "
+                "`mimlab data maps … --kind labels`, and name them: "
+                f"`data: {{sidecars: {{{maps}: FOLDER}}}}`"
+            )
+            yield Problem(("probes", number, "name"), message)
 
 
 def _masking_problems(spec: TrialSpec, grid: Grid) -> Iterator[Problem]:
@@ -242,7 +250,8 @@ def _budget_problems(spec: TrialSpec, study: Study) -> Iterator[Problem]:
 def _same_trials(points: Sequence[Trial]) -> Iterator[Problem]:
     seen: dict[str, Trial] = {}
     for trial in points:
-        key, _ = identity(trial.spec, trial.spec.data.images)
+        # Where the data lie stands for what they are, which is not looked at here.
+        key, _ = identity(trial.spec, trial.spec.data.images, trial.spec.data.sidecars)
         other = seen.setdefault(key, trial)
         if other is not trial:
             yield Problem(

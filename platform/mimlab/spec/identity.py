@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -16,23 +16,37 @@ SCHEMA_VERSION = 1
 """Raised when a key means something else than before, so that old trials are not taken for new."""
 
 _ID_LENGTH = 12
+_SIDECARS = "data.sidecars."
 
 
-def identity(spec: TrialSpec, data_fingerprint: str) -> tuple[str, dict[str, str]]:
+def identity(
+    spec: TrialSpec, data_fingerprint: str, sidecars: Mapping[str, str] | None = None
+) -> tuple[str, dict[str, str]]:
     """A trial's id, and the flat keys that it is the hash of.
 
     The budget counts, because the cosine schedule depends on it. Instead of the folder of the
-    images, the fingerprint of what is in it counts; each registered part adds its revision. A value
-    of null is left out.
+    images, the fingerprint of what is in it counts, and so it is with `sidecars`, by their names;
+    each registered part adds its revision. A value of null is left out.
     """
     flat = dict(_flat(spec, ""))
     del flat["data.images"]
     flat["data.fingerprint"] = data_fingerprint
+    flat |= {f"{_SIDECARS}{name}": fingerprint for name, fingerprint in (sidecars or {}).items()}
     flat["schema"] = str(SCHEMA_VERSION)
     for section, registry in REGISTRIES.items():
         flat[f"revision.{section}"] = str(registry[getattr(spec, section).name].revision)
     flat = dict(sorted(flat.items()))
     return sha256_of(flat)[:_ID_LENGTH], flat
+
+
+def identity_on(spec: TrialSpec, flat: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """The same of another configuration, on the data and sidecars that flat keys tell of."""
+    sidecars = {
+        key.removeprefix(_SIDECARS): value
+        for key, value in flat.items()
+        if key.startswith(_SIDECARS)
+    }
+    return identity(spec, flat["data.fingerprint"], sidecars)
 
 
 def _flat(model: BaseModel, prefix: str) -> Iterator[tuple[str, str]]:

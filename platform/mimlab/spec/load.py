@@ -26,6 +26,8 @@ _PATHS: Mapping[Keys, Callable[[str, Path], str | None]] = {
     ("storage",): absolute,
     ("backbone", "init"): absolute_init,
 }
+_SIDECARS: Keys = ("data", "sidecars")
+"""A mapping of names to paths."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,7 @@ def _override_keys(path: str) -> Keys:
 
 def _from_shell(keys: Keys, value: Any) -> Any:
     """A path that was typed in a shell means the shell's folder, not the study's."""
-    if keys in _PATHS and isinstance(value, str) and value:
-        return _PATHS[keys](value, Path.cwd())
-    return value
+    if keys == _SIDECARS and isinstance(value, dict):
+        return {name: _from_shell((*keys, name), where) for name, where in value.items()}
+    read = absolute if keys[:-1] == _SIDECARS else _PATHS.get(keys)
+    return read(value, Path.cwd()) if read and isinstance(value, str) and value else value

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from mimlab.probe.config import KnnProbe, LinearProbe, metric_of
+from mimlab.probe.base import Probe
+from mimlab.probe.config import metric_of
 from mimlab.spec.errors import Problem
 from mimlab.spec.positions import Keys
 from mimlab.spec.sweep import GridSearch, RandomSearch, SweepConfig
@@ -12,7 +13,7 @@ from mimlab.spec.sweep import GridSearch, RandomSearch, SweepConfig
 TASK_SECTIONS = ("objective", "target", "masking")
 """Trials that differ here solve different tasks: what is easier to predict has the lower loss."""
 
-Probes = Sequence[KnnProbe | LinearProbe]
+Probes = Sequence[Probe]
 
 
 def ranking_problems(sweep: SweepConfig, probes: Probes, epochs: float | None) -> Iterator[Problem]:

@@ -42,7 +42,12 @@ def resolved(study: Study, folder: Path) -> Study:
 def resolved_data(data: DataConfig, folder: Path, resources: Resources) -> DataConfig:
     """The section with absolute paths, and with a place where images are decoded."""
     decode = _decode(resources) if data.decode == "auto" else data.decode
-    return data.model_copy(update={"images": absolute(data.images, folder), "decode": decode})
+    update = {
+        "images": absolute(data.images, folder),
+        "sidecars": {name: absolute(where, folder) for name, where in data.sidecars.items()},
+        "decode": decode,
+    }
+    return data.model_copy(update=update)
 
 
 def _decode(resources: Resources) -> Decode:

@@ -7,6 +7,7 @@ may hold is what is registered by then.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Union
@@ -56,6 +57,19 @@ class Splits(Section):
 Decode = Literal["auto", "worker", "tasks"]
 
 
+def _sidecar_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
+        raise ValueError(
+            "a sidecar's name is of small letters, digits and _, at most 40, such as prior; "
+            f"found {name!r}"
+        )
+    return name
+
+
+SidecarName = Annotated[str, AfterValidator(_sidecar_name)]
+"""What a masking or a probe knows a sidecar by."""
+
+
 class DataConfig(Section):
     """What is read."""
 
@@ -72,6 +86,9 @@ class DataConfig(Section):
     CPUs of other nodes, too. auto: tasks where a GPU has fewer than four cores of its worker."""
     splits: Splits = Splits()
     """Which split of the data serves what."""
+    sidecars: Annotated[dict[SidecarName, Address], NotIdentity()] = Field(default_factory=dict)
+    """What lies beside the images, name → folder or URI: `{prior: ../maps}`. Made by
+    `mimlab data maps`; its fingerprint, not its place, is part of a trial's identity."""
 
 
 class Resources(Section):

@@ -33,6 +33,19 @@ METRIC_KEYS: dict[str, str] = {
     "data/skipped": "Unreadable images so far, each replaced deterministically by another.",
     "probe/knn/top1": "Top-1 accuracy of the k-nearest-neighbour probe on frozen features.",
     "probe/linear/top1": "Top-1 accuracy of the linear probe on frozen features.",
+    "probe/attentive/top1": (
+        "Top-1 accuracy of one cross-attention layer over frozen patch tokens."
+    ),
+    "probe/low_shot_<share>/top1": (
+        "Mean top-1 accuracy of logistic regression on a share of the labels, over draws: "
+        "`low_shot_1pct`, `low_shot_10pct`."
+    ),
+    "probe/low_shot_<share>/top1_std": "Standard deviation of the same over the draws.",
+    "probe/finetune/top1": "Top-1 accuracy after training the whole encoder on labels.",
+    "probe/segmentation/miou": (
+        "Intersection over union of the pixels of each class, averaged over classes, of a linear "
+        "classifier of frozen patch tokens."
+    ),
     "probe/<probe>/feature_std": (
         "Spread of the directions of the probe's test features: 1 everywhere, 0 all the same."
     ),

@@ -13,6 +13,7 @@ COMMANDS = [
     "schema",
     "run",
     "resume",
+    "probe",
     "compare",
     "export",
     "list",
@@ -21,7 +22,7 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "data import", "data inspect"])
+@pytest.mark.parametrize("command", [*COMMANDS, "data import", "data maps", "data inspect"])
 def test_every_command_shows_an_example(call, command: str) -> None:
     said = call(*command.split(), "--help")
     assert said.code == 0

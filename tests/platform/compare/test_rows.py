@@ -76,8 +76,12 @@ class Folders:
         scores: dict[int, dict[str, float]] | None = None,
         speeds: tuple[float, ...] = (),
         realised: float | None = None,
+        probes: list[dict[str, Value]] | None = None,
     ) -> str:
         record = trial_record(f"{name}-{ratio}-{seed}", {"name": name, "ratio": ratio}, seed)
+        if probes is not None:
+            resolved = record.resolved | {"probes": probes}
+            record = record.model_copy(update={"resolved": resolved})
         trial = self.write(record, state)
         for step, metrics in (scores or {}).items():
             for key, value in metrics.items():
@@ -184,6 +188,13 @@ def test_columns_follow_the_study_s_probes(folders: Folders) -> None:
     comparison = folders.compare()
     assert comparison.metrics == [LINEAR, KNN]
     assert comparison.best_trial == "random-0.5-0"
+
+
+def test_fractions_of_the_labels_are_columns_in_the_order_of_the_study(folders: Folders) -> None:
+    ten, one = (f"probe/low_shot_{share}pct/top1" for share in (10, 1))
+    probes = [{"name": "low_shot", "fraction": 0.1}, {"name": "low_shot", "fraction": 0.01}]
+    folders.trial("random", 0.5, scores={20: {one: 0.3, ten: 0.6}}, probes=probes)
+    assert folders.compare().metrics == [ten, one]
 
 
 def test_the_best_row_stands_first(folders: Folders) -> None:

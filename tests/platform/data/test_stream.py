@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections import defaultdict
@@ -7,12 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from mimlab.data import segments
 from mimlab.data.decoding import LocalBatch
+from mimlab.data.map_pixels import encode_map
+from mimlab.data.map_views import MapView
 from mimlab.data.read_plan import ReadPlan
+from mimlab.data.reader import ColumnSource
 from mimlab.data.rendering import ViewSpec
 from mimlab.data.segments import Place
 from mimlab.data.source import ReadResources
@@ -31,12 +37,14 @@ VIEW = ViewSpec(16, AugmentConfig(), 5)
 BATCH = 10
 
 
-def stream_of(split, *, start=0, stop=30, place: Place | None = None, **options) -> BatchStream:
+def stream_of(
+    split, *, start=0, stop=30, place: Place | None = None, view: ViewSpec = VIEW, **options
+) -> BatchStream:
     options.setdefault("resources", ReadResources(tasks=2, cpus=0.2))
     return BatchStream(
         split,
         ReadPlan(split.rows_per_group, 1, BATCH),
-        VIEW,
+        view,
         start_step=start,
         stop_step=stop,
         place=place,
@@ -157,6 +165,35 @@ def test_decoding_in_tasks_changes_nothing(split_of, pictures, world):
     there = joined(read(split, world=world, stop=12, resources=resources))
     assert sum(batch.skipped for batch in there.values()) > 0
     assert_equal(joined(read(split, stop=12)), there)
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_maps_come_with_their_images_wherever_they_are_decoded(split_of, pictures, tmp_path, world):
+    """The map of each sample holds its id; some images are unreadable, hence replaced."""
+    split = split_of([data[:50] if i in {4, 33} else data for i, data in enumerate(pictures)])
+    beside = tmp_path / "maps"
+    beside.mkdir()
+    for shard in split.shards:
+        ids = pq.read_table(shard.path, columns=["id"])["id"].to_pylist()
+        maps = [encode_map(np.full((6, 6), i, np.uint8)) for i in ids]
+        table = pa.table({"id": ids, "map": pa.array(maps, pa.binary())})
+        pq.write_table(table, beside / shard.path.name, row_group_size=4)
+    source = ColumnSource(str(beside), ("id", "map"), sidecar="prior")
+    views = (
+        MapView(source, labels=False, patch_size=4),
+        MapView(dataclasses.replace(source, sidecar="seg"), labels=True, patch_size=4),
+    )
+    view = dataclasses.replace(VIEW, maps=views)
+    for decode in (False, True):
+        resources = ReadResources(tasks=2, cpus=0.2, decode=decode)
+        ranks = read(split, world=world, stop=12, view=view, resources=resources)
+        batches = [batch for part in ranks for batch in part]
+        assert sum(batch.skipped for batch in batches) > 0
+        for batch in batches:
+            assert batch.maps is not None
+            ids = batch.ids[:, None].float()
+            assert torch.allclose(batch.maps["prior"] * 255, ids.expand(-1, 16), atol=1e-3)
+            assert (batch.maps["seg"] == batch.ids[:, None, None]).all()
 
 
 @pytest.mark.parametrize("world", [1, 2])

@@ -15,7 +15,8 @@ from timm.models import VisionTransformer
 
 from mimlab.data.manifest import Split, SplitEntry
 from mimlab.data.shards import table_of, write_shard
-from mimlab.probe.features import chosen_rows, encoder_of, extract, raw_pixels
+from mimlab.probe.features import encoder_of, extract, raw_pixels
+from mimlab.probe.images import chosen_rows
 from mimlab.train.pixels import normalise
 
 SIZE, COUNT = 16, 300  # more than one chunk of 256
@@ -73,7 +74,10 @@ def test_features_are_those_of_the_centre_views(split: Split) -> None:
     model = VisionTransformer(
         img_size=SIZE, patch_size=4, embed_dim=24, depth=1, num_heads=2, num_classes=0
     ).eval()
-    features, labels = extracted(split, {"mean": encoder_of(model, "mean"), "raw": raw_pixels()})
+    features, labels, ids = extracted(
+        split, {"mean": encoder_of(model, "mean"), "raw": raw_pixels()}
+    )
+    assert ids.tolist() == GOOD
     assert labels.tolist() == [i % 7 for i in GOOD]
     views = normalise(torch.from_numpy(np.stack([centre(i) for i in GOOD])))
     assert torch.equal(features["raw"], views.flatten(1))
@@ -83,20 +87,21 @@ def test_features_are_those_of_the_centre_views(split: Split) -> None:
 
 
 def test_images_without_a_label_and_broken_ones_are_left_out(split: Split) -> None:
-    features, labels = extracted(split, {"raw": raw_pixels()})
+    features, labels, _ = extracted(split, {"raw": raw_pixels()})
     assert len(labels) == len(features["raw"]) == COUNT - 5
     assert labels.min() >= 0
 
 
 def test_threads_change_nothing(split: Split) -> None:
-    one, _ = extracted(split, {"raw": raw_pixels()}, max_rows=40, threads=1)
-    three, _ = extracted(split, {"raw": raw_pixels()}, max_rows=40, threads=3)
+    one, _, _ = extracted(split, {"raw": raw_pixels()}, max_rows=40, threads=1)
+    three, _, _ = extracted(split, {"raw": raw_pixels()}, max_rows=40, threads=3)
     assert torch.equal(one["raw"], three["raw"])
 
 
 def test_a_limit_takes_the_chosen_rows_in_their_order(split: Split) -> None:
-    _, labels = extracted(split, {"raw": raw_pixels()}, max_rows=50)
+    _, labels, ids = extracted(split, {"raw": raw_pixels()}, max_rows=50)
     chosen = chosen_rows(split, 50)
+    assert ids.tolist() == [i for i in chosen if i in set(GOOD)]
     assert labels.tolist() == [i % 7 for i in chosen if i in set(GOOD)]
 
 

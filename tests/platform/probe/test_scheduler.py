@@ -136,3 +136,20 @@ def test_a_probe_whose_process_dies_again_and_again_is_given_up(exported: Callab
     assert (record.step, record.probe, record.metrics) == (24, "linear", {})
     assert "died" in record.error or "crashed" in record.error
     assert not scheduler.busy
+
+
+@pytest.mark.slow
+def test_a_long_probe_that_is_killed_once_starts_again(exported: Callable) -> None:
+    made = exported([24], "probes=[{name: finetune, at: end, epochs: 40, max_fit: 500}]")
+    scheduler = scheduler_of(made)
+    killed = False
+    for _ in polls(scheduler):
+        log = made.trial.file("log.jsonl")
+        if not killed and made.trial.store.exists(log) and events(made, "probe progress"):
+            kill_probes()
+            killed = True
+    (record,) = made.trial.probes()
+    assert killed and record.error == ""
+    told = [line["done"] for line in events(made, "probe progress")]
+    # From the beginning: what was told first is told twice.
+    assert told.count(told[0]) == 2 and told[-1] == 160

@@ -143,7 +143,8 @@ def test_stopping_needs_a_metric_that_is_measured_in_time(
     assert message == f"sweep.stopping.{word}: {sentence}"
 
 
-def test_a_class_token_that_is_not_there(studies) -> None:
+@pytest.mark.parametrize("kind", ["knn", "finetune"])
+def test_a_class_token_that_is_not_there(studies, kind: str) -> None:
     backbone = {
         "name": "vit_base_patch16_siglip_224",
         "patch_size": 4,
@@ -151,7 +152,7 @@ def test_a_class_token_that_is_not_there(studies) -> None:
         "depth": 1,
         "num_heads": 2,
     }
-    probes = [{"name": "knn", "at": "end", "pool": "cls"}]
+    probes = [{"name": kind, "at": "end", "pool": "cls"}]
     text = studies.text(backbone=backbone, probes=probes)
     assert studies.refusal(text) == (
         f"{studies.line(text, 'pool')}: probes.0.pool: vit_base_patch16_siglip_224 has no class "

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from mimlab.spec.identity import identity
+from mimlab.spec.identity import identity, identity_on
 from mimlab.spec.resolve import study_hash
 from mimlab.spec.section import NotIdentity
 from mimlab.spec.shape import models
@@ -73,6 +73,7 @@ SAME: dict[str, Any] = {
     "data.decode": "tasks",
     "data.splits.probe_fit": "half",
     "data.splits.probe_test": "half",
+    "data.sidecars": {"prior": "/maps"},
     "train.log_every": 7,
     "train.checkpoint.every_epochs": 2,
     "train.checkpoint.keep_last": 9,
@@ -142,6 +143,19 @@ def test_other_data_make_another_trial() -> None:
     spec = trial_spec(SPEC)
     assert identity(spec, "one")[0] != identity(spec, "two")[0]
     assert identity(spec, "one")[1]["data.fingerprint"] == "one"
+
+
+def test_the_content_of_sidecars_makes_another_trial_and_having_none_does_not() -> None:
+    spec = trial_spec(SPEC)
+    plain, flat = identity(spec, "f")
+    assert identity(spec, "f", {}) == (plain, flat)
+    assert not any("sidecars" in key for key in flat)
+    one, other = ({"prior": content} for content in ("one", "other"))
+    assert len({plain, identity(spec, "f", one)[0], identity(spec, "f", other)[0]}) == 3
+    found = identity(spec, "f", one)
+    assert found[1]["data.sidecars.prior"] == "one"
+    assert identity_on(spec, found[1]) == found
+    assert identity_on(spec, flat) == (plain, flat)
 
 
 def test_every_way_of_spelling_a_trial_is_one_trial() -> None:

@@ -200,7 +200,7 @@ def test_a_wrong_value_is_refused_in_words(studies, path: tuple, value: Any, sen
         ),
         (
             {"probes": [{"name": "kn", "at": "end"}]},
-            "probes.0.name: no probe is called 'kn'; did you mean `knn`? There are knn, linear",
+            "probes.0.name: no probe is called 'kn'; did you mean `knn`? There are attentive, ",
         ),
         ({"masking": {"ratio": 0.5}}, "masking: `name` is missing; there are "),
         (

@@ -151,7 +151,11 @@ def test_images_of_every_kind_arrive_as_the_contract_says(
     for name, content in kinds.items():
         (tmp_path / "in" / "ant" / name).write_bytes(content)
     data = import_data(tmp_path / "in", tmp_path / "out")
-    images = read_rows(data.root, "train")["image"].to_pylist()
+    rows = read_rows(data.root, "train")
+    images = rows["image"].to_pylist()
+    names = dict(zip(rows["name"].to_pylist(), images, strict=True))
+    assert names.keys() == {f"ant/{name}" for name in kinds}
+    assert names["ant/grey.jpg"] == kinds["grey.jpg"]
     assert kinds["grey.jpg"] in images
     assert kinds["plain.png"] in images
     assert data.manifest.converted == {"CMYK": 1, "WEBP": 1, "palette": 1}

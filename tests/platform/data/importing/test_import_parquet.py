@@ -42,6 +42,8 @@ def test_splits_labels_and_class_names_arrive(
         dict(zip(train["image"].to_pylist(), train["label"].to_pylist(), strict=True)) == label_of
     )
     assert set(test["image"].to_pylist()) == set(images[120:])
+    names = {f"{i}.png": images[120 + i] for i in range(30)}  # the `path` of each image
+    assert dict(zip(test["name"].to_pylist(), test["image"].to_pylist(), strict=True)) == names
     assert set(test["label"].to_pylist()) == {None}
     assert test["id"].to_pylist() == list(range(120, 150))
     assert data.split("test").first_id == 120

@@ -205,6 +205,8 @@ def test_tars_without_labels_import_with_null(
     data = import_data(tmp_path / "in", tmp_path / "out")
     assert data.classes == []
     assert read_rows(data.root, "train")["label"].to_pylist() == [None] * 9
+    names = read_rows(data.root, "train")["name"].to_pylist()
+    assert sorted(names) == [f"{i}.jpg" for i in range(9)]
 
 
 def test_tars_give_the_data_set_that_their_files_would(

@@ -1,0 +1,198 @@
+"""A sidecar on disk: per-sample data in files aligned with the shards of one data set.
+
+<root>/sidecar.json                   written last: a folder without it is no sidecar
+<root>/train-00000-of-00012.parquet   id, map: files, row groups, rows and order of the shards
+
+`map` is a grey PNG, null where the image has none. Of kind `map` it has 8 or 16 bits and stands for
+values from 0 to 1; of kind `labels_map` it has 8 bits, each pixel a class, 255 being none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Literal
+
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from mimlab.data.fingerprint import combined, file_sha256, split_fingerprint
+from mimlab.data.manifest import DataSet, SplitEntry
+from mimlab.data.map_pixels import map_digest
+from mimlab.data.reader import ColumnSource
+from mimlab.data.shard_files import Entry, check_shards
+from mimlab.errors import UserError
+from mimlab.storage.filesystems import RemoteError
+from mimlab.storage.remote_path import Place, RemotePath, opened, place_of
+
+FORMAT = "mimlab-sidecar"
+VERSION = 1
+SIDECAR = "sidecar.json"
+
+Kind = Literal["map", "labels_map"]
+
+
+class Maker(Entry):
+    """What made the values."""
+
+    text: str
+    """In words, for people."""
+    sha256: str
+    """Hash over the contents of the files that were imported, in the order of ids."""
+
+
+class SidecarManifest(Entry):
+    """What `sidecar.json` says."""
+
+    format: Literal["mimlab-sidecar"] = FORMAT
+    version: Literal[1] = VERSION
+    fingerprint: str
+    """Hash over split names and every row's id and pixels, independent of files and encoding."""
+    images: str
+    """Fingerprint of the data set that it belongs to."""
+    kind: Kind
+    dtype: Literal["uint8", "float32"]
+    """Of a value as it is read."""
+    shape: tuple[int, int] | None
+    """(height, width) where all maps share it; null: each has its own."""
+    num_classes: int | None
+    """Highest label + 1; null where there are no labels."""
+    maker: Maker
+    missing: int
+    """Images without a map."""
+    splits: list[SplitEntry]
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """A checked sidecar."""
+
+    root: Place
+    manifest: SidecarManifest
+
+    @classmethod
+    def open(
+        cls, path: str | PathLike[str] | RemotePath, data: DataSet, *, verify: bool = False
+    ) -> Sidecar:
+        """Read the manifest and hold it against the data set that it is opened for, and its files.
+
+        With `verify` also each file's hash and the fingerprint, which reads everything. Raises
+        UserError, which names both where they do not belong together.
+        """
+        root = place_of(path)
+        try:
+            sidecar = cls(root, _read_manifest(root))
+            _check_images(sidecar, data)
+            shards = [shard for split in sidecar.manifest.splits for shard in split.shards]
+            check_shards(root / SIDECAR, shards)
+            if verify:
+                _check_content(sidecar)
+        except RemoteError as error:
+            raise UserError(str(error)) from error
+        return sidecar
+
+    @property
+    def kind(self) -> Kind:
+        return self.manifest.kind
+
+    @property
+    def fingerprint(self) -> str:
+        return self.manifest.fingerprint
+
+    def source(self, name: str) -> ColumnSource:
+        """Its column, called `<name>.map` beside those of the images."""
+        root = self.root.resolve() if isinstance(self.root, Path) else self.root
+        return ColumnSource(str(root), ("id", "map"), sidecar=name)
+
+
+def open_sidecars(places: Mapping[str, str], data: DataSet) -> dict[str, Sidecar]:
+    """The sidecars that a study names, each opened for the data set. Raises UserError."""
+    return {name: Sidecar.open(place, data) for name, place in places.items()}
+
+
+def training_fingerprints(places: Mapping[str, str]) -> dict[str, str]:
+    """Fingerprints of what training may read of named sidecars; labels of pixels serve probes only.
+
+    Reads the manifests alone. Raises UserError.
+    """
+    manifests = {name: _read_manifest(place_of(place)) for name, place in places.items()}
+    return {name: m.fingerprint for name, m in manifests.items() if m.kind == "map"}
+
+
+def _read_manifest(root: Place) -> SidecarManifest:
+    file = root / SIDECAR
+    if not file.is_file():
+        raise UserError(
+            f"{root}: no {SIDECAR}, so this is not a sidecar; "
+            "make one with `mimlab data maps FOLDER --for DATASET --to SIDECAR`"
+        )
+    try:
+        content = json.loads(file.read_bytes())
+    except RemoteError:
+        raise
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot be read as JSON ({error}); import it again") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UserError(f"{file}: not the manifest of a mimlab sidecar (no format {FORMAT!r})")
+    if content.get("version") != VERSION:
+        raise UserError(
+            f"{file}: format version {content.get('version')!r}, but this mimlab reads "
+            f"version {VERSION}; import it again"
+        )
+    try:
+        return SidecarManifest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{file}: {where}: {first['msg']}; import it again") from error
+
+
+def _check_images(sidecar: Sidecar, data: DataSet) -> None:
+    made_for = sidecar.manifest.images
+    if made_for != data.fingerprint:
+        raise UserError(
+            f"{sidecar.root}: made for the images with fingerprint {made_for[:16]}…, but that of "
+            f"{data.root} is {data.fingerprint[:16]}…; name the data set that it was made for, or "
+            f"import the maps again with `--for {data.root}`"
+        )
+    ours, theirs = ([_cut(s) for s in m.splits] for m in (sidecar.manifest, data.manifest))
+    if ours != theirs:
+        raise UserError(
+            f"{sidecar.root}: its files or row groups are not those of {data.root}, which holds "
+            f"the same images in other shards; import the maps again with `--for {data.root}`"
+        )
+
+
+def _cut(split: SplitEntry) -> tuple[str, list[tuple[str, list[int]]]]:
+    return split.name, [(shard.file, shard.row_groups) for shard in split.shards]
+
+
+def _check_content(sidecar: Sidecar) -> None:
+    named = []
+    for split in sidecar.manifest.splits:
+        for shard in split.shards:
+            path = sidecar.root / shard.file
+            if file_sha256(path) != shard.sha256:
+                raise UserError(
+                    f"{path}: its content is not what {SIDECAR} says (sha256 differs): "
+                    "damaged or changed; import it again"
+                )
+        found = split_fingerprint(_digests(sidecar.root, split))
+        if found != split.fingerprint:
+            raise UserError(
+                f"{sidecar.root}: split {split.name}: its rows give fingerprint {found}"
+            )
+        named.append((split.name, split.rows, found))
+    if combined(named) != sidecar.fingerprint:
+        raise UserError(f"{sidecar.root}: the splits do not give the fingerprint of {SIDECAR}")
+
+
+def _digests(root: Place, split: SplitEntry) -> Iterator[bytes]:
+    for shard in split.shards:
+        with opened(root / shard.file) as stream, pq.ParquetFile(stream) as file:
+            for batch in file.iter_batches(64, columns=["id", "map"]):
+                for row in batch.to_pylist():
+                    yield map_digest(row["id"], row["map"])

@@ -1,0 +1,181 @@
+"""A probe that is added to trials that have finished: which of them, and what is still to do."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from mimlab.data.builtin import resolve_images
+from mimlab.data.manifest import DataSet
+from mimlab.errors import UserError
+from mimlab.export.choice import exported_encoders, last_encoder
+from mimlab.probe.base import Probe
+from mimlab.probe.config import metric_of
+from mimlab.probe.due import settings_of, unanswered
+from mimlab.probe.task import ProbeOrder
+from mimlab.spec.study import Splits, trial_spec
+from mimlab.storage.folders import SubmissionFolder, TrialFolder, find_submission, submissions
+from mimlab.storage.records import DONE, OwnerRecord, TrialRecord
+from mimlab.storage.store import Store
+from mimlab_objectives.backbones.vit import VitBackbone
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The trials that are meant, and the submission that shows them."""
+
+    submission: SubmissionFolder
+    trials: list[TrialFolder]
+    """Those that have finished, or were pruned."""
+    unfinished: list[TrialFolder]
+
+    def owners(self) -> list[SubmissionFolder]:
+        """The submissions whose leases keep others from writing to the trials."""
+        ids = [_owner(trial) or self.submission.id for trial in self.trials]
+        return [SubmissionFolder(self.submission.store, name) for name in dict.fromkeys(ids)]
+
+
+@dataclass(frozen=True)
+class AddedWork:
+    """What a probe still has to do for one trial."""
+
+    trial: TrialFolder
+    order: ProbeOrder
+    steps: list[int]
+    """Exports without a result of it."""
+
+
+def choose(store: Store, name: str) -> Chosen:
+    """The trial called `name`, or all trials of a submission or of a study's latest one.
+
+    Raises UserError if there is none of that name, or if none has finished.
+    """
+    if name in store.list("trials"):
+        trial = TrialFolder(store, name)
+        if trial.status().state not in DONE:
+            raise UserError(_unfinished(trial))
+        return Chosen(_submission_of(trial), [trial], [])
+    submission = _find(store, name)
+    trials = submission.trials()
+    done = [trial for trial in trials if trial.status().state in DONE]
+    if not done:
+        raise UserError(f"submission {submission.id}: none of its trials has finished yet")
+    return Chosen(submission, done, [trial for trial in trials if trial not in done])
+
+
+def work_of(
+    chosen: Chosen, probe: Probe, *, all_steps: bool, threads: int, use_gpu: bool
+) -> list[AddedWork]:
+    """The work of each trial, those that have nothing left to do included.
+
+    Of the last export, or with `all_steps` of every one that is still there. Raises UserError if a
+    trial has no export any more, its data have changed, its encoder has not what the probe reads,
+    or the probe has a result with other settings: both would write the same metric.
+    """
+    records = {record.id: record for record in chosen.submission.trial_records()}
+    data: dict[str, DataSet] = {}
+    work = []
+    for trial in chosen.trials:
+        last = last_encoder(trial).step
+        steps = list(exported_encoders(trial)) if all_steps else [last]
+        record = records[trial.id]
+        images = record.resolved["data"]["images"]
+        if images not in data:
+            data[images] = DataSet.open(resolve_images(images, trial.store.scratch("data")))
+        spec = _spec(record, probe, data[images])
+        splits = trial_spec(spec).data.splits
+        _refuse_other_settings(trial, probe, splits)
+        missing = unanswered({step: [probe] for step in steps}, trial.probes(), splits)
+        order = ProbeOrder(
+            storage=str(trial.store.root),
+            spec=spec,
+            data=str(data[images].root),
+            threads=threads,
+            use_gpu=use_gpu,
+        )
+        work.append(AddedWork(trial, order, sorted(missing)))
+    return work
+
+
+def _find(store: Store, name: str) -> SubmissionFolder:
+    try:
+        return find_submission(store, name)
+    except UserError as error:
+        trials = store.list("trials")
+        near = difflib.get_close_matches(name, trials, n=_SHOWN, cutoff=0.5) or trials[:_SHOWN]
+        known = ", ".join(near) or "none yet"
+        raise UserError(
+            f"{error}; nor a study or a trial of that name, trials are: {known}"
+        ) from error
+
+
+def _submission_of(trial: TrialFolder) -> SubmissionFolder:
+    """The one that ran it, or where no record says so the newest that lists it."""
+    owner = _owner(trial)
+    if owner is not None:
+        return SubmissionFolder(trial.store, owner)
+    for submission in reversed(submissions(trial.store)):
+        if trial.id in [other.id for other in submission.trials()]:
+            return submission
+    raise UserError(f"trial {trial.id}: no submission in {trial.store.root} lists it")
+
+
+def _owner(trial: TrialFolder) -> str | None:
+    owner = trial.store.read_record(trial.file("owner.json"), OwnerRecord)
+    return owner and owner.submission
+
+
+def _unfinished(trial: TrialFolder) -> str:
+    status, study = trial.status(), trial.record().study
+    return (
+        f"trial {trial.id} is {status.state} at step {status.step}; a probe is added to trials "
+        f"that have finished: `mimlab resume {study!r}` goes on"
+    )
+
+
+def _spec(record: TrialRecord, probe: Probe, data: DataSet) -> dict[str, Any]:
+    """The trial's configuration with this probe alone, once it is known that both fit."""
+    known = record.identity.get("data.fingerprint")
+    if known != data.fingerprint:
+        raise UserError(
+            f"{data.root}: the images have changed since trial {record.id} was trained on them"
+        )
+    spec = trial_spec(record.resolved)
+    if probe.label_maps is None and not data.classes:
+        raise UserError(f"{data.root}: no image has a label, so there is nothing to probe")
+    if probe.label_maps is not None and probe.label_maps not in spec.data.sidecars:
+        raise UserError(
+            f"trial {record.id}: {probe.label} reads label maps, and its study names none; add the "
+            f"probe to the study, with `data: {{sidecars: {{{probe.label_maps}: FOLDER}}}}`, and "
+            "run it again: what has finished is not trained anew"
+        )
+    with torch.device("meta"):
+        prefix = VitBackbone(spec.backbone, spec.data.image_size).num_prefix_tokens
+    if probe.pooling == "cls" and prefix == 0:
+        raise UserError(
+            f"--set probe.pool=cls: {spec.backbone.name} has no class token; use probe.pool=mean"
+        )
+    return record.resolved | {"probes": [probe.model_dump(mode="json")]}
+
+
+def _refuse_other_settings(trial: TrialFolder, probe: Probe, splits: Splits) -> None:
+    asked = settings_of(probe, splits)
+    for record in trial.probes():
+        if record.probe != probe.label or record.error or record.settings == asked:
+            continue
+        keys = sorted(asked.keys() | record.settings.keys())
+        differing = [
+            f"{key} {record.settings.get(key)} there, {asked.get(key)} here"
+            for key in keys
+            if record.settings.get(key) != asked.get(key)
+        ]
+        raise UserError(
+            f"trial {trial.id} has a result of {probe.label} at step {record.step} with other "
+            f"settings ({', '.join(differing)}); both would write {metric_of(probe)}: repeat it "
+            "with those"
+        )

@@ -1,0 +1,36 @@
+"""Whether the sidecars that trials name are there, and made for their images."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+from mimlab.data.manifest import DataSet
+from mimlab.data.sidecar import Kind, Sidecar
+from mimlab.errors import UserError
+from mimlab.spec.errors import Problem
+from mimlab.spec.study import TrialSpec
+from mimlab.spec.survey import Check
+
+
+def sidecar_check(data: DataSet) -> Check:
+    """Says what is wrong with the sidecars of a trial; each place is looked at once."""
+
+    @functools.cache
+    def opened(place: str) -> tuple[Kind | None, str]:
+        """Its kind, or why it cannot serve."""
+        try:
+            return Sidecar.open(place, data).kind, ""
+        except UserError as error:
+            return None, str(error)
+
+    def check(spec: TrialSpec) -> Iterator[Problem]:
+        labels = {probe.label_maps for probe in spec.probes}
+        for name, place in spec.data.sidecars.items():
+            kind, refusal = opened(place)
+            if kind == "map" and name in labels:
+                refusal = f"{place}: holds values, not labels; import it with `--kind labels`"
+            if refusal:
+                yield Problem(("data", "sidecars", name), refusal)
+
+    return check
