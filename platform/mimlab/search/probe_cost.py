@@ -10,26 +10,32 @@ from mimlab.probe.task import ProbeOrder, probe_step
 from mimlab.spec.study import trial_spec
 from mimlab.storage.folders import TrialFolder
 
-SOME_IMAGES = 1000
-"""That a probe is trained on to see what an epoch costs."""
+SOME_IMAGES = 2000
+FEW_IMAGES = 200
+"""That a probe is trained on, both for an epoch, to see what an image costs."""
 
 
 def probe_seconds(order: ProbeOrder, trial: TrialFolder, probe: Probe) -> float:
     """Seconds of a probe on a trial's last export.
 
-    Of one that trains for epochs, one and two epochs of some images are run: their difference is
-    what an epoch of so many images costs, the rest does not depend on epochs.
+    Of one that trains for epochs, an epoch of few and one of some images are run: their difference
+    is what images cost, the rest is the same for any number. Tokens that would be held between
+    epochs are billed as if they were encoded in each.
     """
     epochs = probe.training_epochs
-    if epochs is None or epochs <= 2:
+    if epochs is None:
         return _seconds(order, trial, probe)
     fit = DataSet.open(order.data).split(trial_spec(order.spec).data.splits.probe_fit)
     images = min(probe.max_fit or fit.num_rows, fit.num_rows)
+    if images <= FEW_IMAGES:
+        return epochs * _seconds(order, trial, probe.bounded(max_fit=images, epochs=1))
     some = min(SOME_IMAGES, images)
-    once, twice = (
-        _seconds(order, trial, probe.bounded(max_fit=some, epochs=count)) for count in (1, 2)
+    little, more = (
+        _seconds(order, trial, probe.bounded(max_fit=count, epochs=1))
+        for count in (FEW_IMAGES, some)
     )
-    return once + max(0.0, twice - once) * (epochs * images / some - 1)
+    each = max(0.0, more - little) / (some - FEW_IMAGES)
+    return more + each * (epochs * images - some)
 
 
 def _seconds(order: ProbeOrder, trial: TrialFolder, probe: Probe) -> float:

@@ -152,7 +152,7 @@ class ProbeRecord(Record):
     """The result of one probe of one exported encoder."""
 
     probe: str
-    """`knn`, `linear`."""
+    """Its label: `knn`, `low_shot_1pct`."""
     protocol: str
     """Name and version, e.g. `knn/1`."""
     settings: dict[str, Any]

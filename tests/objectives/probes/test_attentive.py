@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
@@ -91,6 +91,7 @@ def test_it_is_multi_head_attention_with_one_query(dim: int) -> None:
     assert torch.allclose(classifier(tokens), classifier.linear(pooled), rtol=1e-4, atol=1e-4)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 2048))
 def test_heads_divide_the_channels_and_have_64_where_they_can(dim: int) -> None:
     heads = num_heads(dim)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
@@ -28,6 +28,7 @@ def uneven(count: int, num_classes: int, seed: int) -> tuple[Tensor, np.ndarray]
     return torch.from_numpy(labels), rng.permutation(10 * len(labels))[: len(labels)]
 
 
+@settings(deadline=None)
 @given(
     count=st.integers(0, 200),
     num_classes=st.integers(1, 9),
@@ -41,6 +42,7 @@ def test_draws_are_balanced(count: int, num_classes: int, seed: int, shot: int) 
     assert len(rows.unique()) == len(rows)
 
 
+@settings(deadline=None)
 @given(
     count=st.integers(0, 200),
     seed=st.integers(0, 99),

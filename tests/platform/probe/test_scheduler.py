@@ -140,7 +140,9 @@ def test_a_probe_whose_process_dies_again_and_again_is_given_up(exported: Callab
 
 @pytest.mark.slow
 def test_a_long_probe_that_is_killed_once_starts_again(exported: Callable) -> None:
-    made = exported([24], "probes=[{name: finetune, at: end, epochs: 40, max_fit: 500}]")
+    made = exported(
+        [24], "probes=[{name: finetune, at: end, epochs: 20, batch_size: 100, max_fit: 500}]"
+    )
     scheduler = scheduler_of(made)
     killed = False
     for _ in polls(scheduler):
@@ -152,4 +154,4 @@ def test_a_long_probe_that_is_killed_once_starts_again(exported: Callable) -> No
     assert killed and record.error == ""
     told = [line["done"] for line in events(made, "probe progress")]
     # From the beginning: what was told first is told twice.
-    assert told.count(told[0]) == 2 and told[-1] == 160
+    assert told.count(told[0]) == 2 and told[-1] == 100
