@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from timm.layers.attention import Attention
 from timm.models.vision_transformer import Block
 from torch import Tensor
+from torch.nn import functional
 
 from mimlab_objectives.objectives.mapet import Permuted
 
@@ -74,7 +75,7 @@ def _block(
     attention = cast("Attention", block.attn)
     own, other = block.norm1(content), block.norm1(query)
     q, k, v = _heads(attention, own)
-    g, _, _ = _heads(attention, other)
+    g = _queries(attention, other)
     content = content + block.ls1(attention.proj(_mix(attention, q, k, v, masks[0])))
     query = query + block.ls1(attention.proj(_mix(attention, g, k, v, masks[1])))
     content = content + block.ls2(block.mlp(block.norm2(content)))
@@ -85,6 +86,13 @@ def _heads(attention: Attention, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor
     qkv = attention.qkv(tokens).unflatten(2, (3, attention.num_heads, -1))
     q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
     return q, k, v
+
+
+def _queries(attention: Attention, tokens: Tensor) -> Tensor:
+    """Without keys and values, which the query stream never provides."""
+    qkv, dim = attention.qkv, attention.attn_dim
+    q = functional.linear(tokens, qkv.weight[:dim], qkv.bias[:dim])
+    return q.unflatten(2, (attention.num_heads, -1)).transpose(1, 2)
 
 
 def _mix(attention: Attention, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:

@@ -192,7 +192,7 @@ def test_a_wrong_value_is_refused_in_words(studies, path: tuple, value: Any, sen
         ),
         (
             {"target": {"name": "pixel"}},
-            "target.name: no target is called 'pixel'; did you mean `pixels`? There are pixels",
+            "target.name: no target is called 'pixel'; did you mean `pixels`? There are ",
         ),
         (
             {"objective": {"name": "zzz"}},
