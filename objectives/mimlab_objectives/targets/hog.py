@@ -14,6 +14,7 @@ from torch.nn import functional
 from mimlab_objectives.masking.plan import Grid
 from mimlab_objectives.registry import Params, ParamsError
 from mimlab_objectives.targets.base import Target, TargetKind, targets
+from mimlab_objectives.targets.hog_features import sobel, votes_of
 
 _WINDOW, _DEVIATION = 16, 8.0
 """Side and deviation, in pixels, of the weighting that OpenMMLab's port turns on."""
@@ -95,15 +96,10 @@ def histograms(
     images: Float[Tensor, "batch 3 height width"], params: HogParams, cell: int
 ) -> Float[Tensor, "batch channels_bins cell_rows cell_columns"]:
     """Normalised histograms of every cell, channels before bins."""
-    gx, gy = (_differences if params.whiten else _sobel)(images)
-    magnitude = torch.hypot(gx, gy)
+    votes = votes_of(*(_differences if params.whiten else sobel)(images), params.bins)
     if params.gaussian:
-        magnitude = magnitude * _tiled_gaussian(magnitude)
-    turn = torch.atan2(gx, gy) * (params.bins / math.pi)
-    places = turn.floor().long().remainder(params.bins)
-    votes = magnitude.new_zeros(*magnitude.shape, params.bins)
-    votes = votes.scatter(4, places.unsqueeze(4), magnitude.unsqueeze(4))
-    votes = votes.movedim(4, 2).flatten(1, 2)  # (batch, channel · bin, height, width)
+        votes = votes * _tiled_gaussian(votes)
+    votes = votes.flatten(1, 2)  # (batch, channel · bin, height, width)
     cells = functional.avg_pool2d(votes, cell)
     if params.pooling == "sum":
         cells = cells * cell**2
@@ -112,14 +108,6 @@ def histograms(
         var, mean = torch.var_mean(by_channel, dim=2, correction=0, keepdim=True)
         return ((by_channel - mean) / (var + _EPSILON).sqrt()).flatten(1, 2)
     return functional.normalize(by_channel, dim=2).flatten(1, 2)
-
-
-def _sobel(images: Tensor) -> tuple[Tensor, Tensor]:
-    padded = functional.pad(images, (1, 1, 1, 1), mode="reflect")
-    kernel = images.new_tensor([[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]])
-    both = torch.stack([kernel, kernel.T])[:, None].repeat(3, 1, 1, 1)
-    gradients = functional.conv2d(padded, both, groups=3).unflatten(1, (3, 2))
-    return gradients[:, :, 0], gradients[:, :, 1]
 
 
 def _differences(images: Tensor) -> tuple[Tensor, Tensor]:

@@ -29,19 +29,33 @@ def hog(
 def orientation_votes(
     images: Float[Tensor, "batch 3 height width"], bins: int = BINS
 ) -> Float[Tensor, "batch 3 bins height width"]:
-    """The gradient magnitude of each pixel and channel, in the one bin of its orientation.
+    """`votes_of` Sobel's differences."""
+    return votes_of(*sobel(images), bins)
 
-    Sobel differences on an image that is mirrored at its border; the angle is atan2(gx, gy), modulo
-    π. float32 by single operations: autocast rounds no part of it.
+
+def votes_of(
+    gx: Float[Tensor, "batch 3 height width"], gy: Float[Tensor, "batch 3 height width"], bins: int
+) -> Float[Tensor, "batch 3 bins height width"]:
+    """The gradient magnitude of each pixel and channel, in the one bin of its orientation, which is
+    atan2(gx, gy) modulo π."""
+    turns = torch.atan2(gx, gy) / math.pi * bins
+    bin_of = turns.floor().long().remainder(bins).unsqueeze(2)
+    magnitude = (gx.square() + gy.square()).sqrt().unsqueeze(2)
+    votes = magnitude.new_zeros(*gx.shape[:2], bins, *gx.shape[2:])
+    return votes.scatter_(2, bin_of, magnitude)
+
+
+def sobel(
+    images: Float[Tensor, "batch 3 height width"],
+) -> tuple[Float[Tensor, "batch 3 height width"], Float[Tensor, "batch 3 height width"]]:
+    """Sobel's differences (left − right, upper − lower) on an image that is mirrored at its border.
+
+    float32 by single operations: autocast rounds no part of it.
     """
     padded = functional.pad(images.float(), (1, 1, 1, 1), mode="reflect")
     gx = _smooth(padded[..., :-2] - padded[..., 2:], dim=2)
     gy = _smooth(padded[..., :-2, :] - padded[..., 2:, :], dim=3)
-    turns = torch.atan2(gx, gy) / math.pi * bins
-    bin_of = turns.floor().long().remainder(bins).unsqueeze(2)
-    magnitude = (gx.square() + gy.square()).sqrt().unsqueeze(2)
-    votes = magnitude.new_zeros(*images.shape[:2], bins, *images.shape[2:])
-    return votes.scatter_(2, bin_of, magnitude)
+    return gx, gy
 
 
 def cell_histograms(

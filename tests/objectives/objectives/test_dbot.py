@@ -127,8 +127,8 @@ def test_predicting_zero_costs_what_the_unbiased_variance_says(
     """Below β the cost of an error is its square ÷ 2β, on average (D − 1) / D ÷ 2β."""
     dbot = dbot_of(tiny, beta=100.0)
     with torch.no_grad():
-        dbot.decoder.head.weight.zero_()
-        dbot.decoder.head.bias.zero_()
+        dbot.decoder.get_parameter("head.weight").zero_()
+        dbot.decoder.get_parameter("head.bias").zero_()
     output = dbot(batch_of(2), plan_of(2, 48), START)
     loss = float((output.loss_sum / output.loss_count).detach())
     assert loss == pytest.approx(63 / 64 / 200, rel=1e-3)

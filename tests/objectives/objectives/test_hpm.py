@@ -27,7 +27,8 @@ def hpm(build_named: Callable[..., Objective]) -> Hpm:
 def test_the_teacher_begins_as_the_student_and_moves_after_steps_only(
     hpm: Hpm, batch_of: Batches, plan_of: Callable[..., MaskPlan]
 ) -> None:
-    student, teacher = hpm.scorer.head.weight, hpm.teacher_scorer.module.head.weight
+    student = hpm.scorer.get_parameter("head.weight")
+    teacher = hpm.teacher_scorer.get_parameter("module.head.weight")
     assert torch.equal(student, teacher)
     with torch.no_grad():
         student += 1

@@ -121,7 +121,7 @@ def test_the_loss_is_that_of_the_paper_written_out(num_kept: int) -> None:
 
 def test_predicting_zero_costs_767_of_768() -> None:
     mae = mae_of(16, image_size=64)
-    torch.nn.init.zeros_(mae.decoder.head.weight)
+    torch.nn.init.zeros_(mae.decoder.get_parameter("head.weight"))
     plan = select(torch.zeros(4, 16), 12, torch.arange(4), (4, 4))
     output = mae(Batch(torch.arange(4), torch.randn(4, 3, 64, 64)), plan, START)
     # 1e-6 beside the variance moves the closed form by a millionth
@@ -131,7 +131,7 @@ def test_predicting_zero_costs_767_of_768() -> None:
 
 def test_a_constant_image_costs_nothing_to_predict_as_zero() -> None:
     mae = mae_of()
-    torch.nn.init.zeros_(mae.decoder.head.weight)
+    torch.nn.init.zeros_(mae.decoder.get_parameter("head.weight"))
     plan = select(torch.zeros(1, 64), 48, torch.arange(1), (8, 8))
     assert mae(Batch(torch.arange(1), torch.full((1, 3, 32, 32), 0.5)), plan, START).loss_sum == 0
 
@@ -167,7 +167,7 @@ def test_reconstruct_gives_pixels_that_a_board_can_show(
 ) -> None:
     """With the prediction zero, every patch shows its own mean."""
     mae, batch, plan = mae_of(), batch_of(2), plan_of(2, 48, rounds=2)
-    torch.nn.init.zeros_(mae.decoder.head.weight)
+    torch.nn.init.zeros_(mae.decoder.get_parameter("head.weight"))
     pixels = mae.reconstruct(batch, plan)
     assert pixels.shape == (2, 2, 64, 48) and not pixels.requires_grad
     means = patchify(batch.images, 4).mean(-1, keepdim=True).expand(-1, -1, 48)
