@@ -86,8 +86,11 @@ def _flops(session: Session) -> int:
     ids = torch.arange(spec.train.batch_size)
     size = spec.data.image_size
     images = torch.randn(len(ids), 3, size, size, device=device)
-    batch = Batch(ids, images, labels=torch.zeros(len(ids), dtype=torch.int64, device=device))
-    keys = session.planner.keys(ids, torch.zeros_like(ids))
+    labels = torch.zeros(len(ids), dtype=torch.int64, device=device)
+    rows, columns = session.objective.backbone.grid
+    maps = torch.rand(len(ids), rows * columns, device=device)
+    batch = Batch(ids, images, labels, maps)
+    keys = session.whole_planner.keys(ids, torch.zeros_like(ids))
     objective = session.objective
-    plan = session.planner.plan(keys, Progress(0, 0.0), objective=objective, batch=batch)
+    plan = session.whole_planner.plan(keys, Progress(0, 0.0), objective=objective, batch=batch)
     return step_flops(objective, batch, plan.to(device))

@@ -14,7 +14,7 @@ from mimlab.spec.load import LoadedStudy
 from mimlab.spec.paths import TIMM_WEIGHTS
 from mimlab.spec.ranking import metric_problems, ranking_problems
 from mimlab.spec.space import space_of
-from mimlab.spec.study import Study, TrialSpec
+from mimlab.spec.study import PRIOR, Study, TrialSpec
 from mimlab.spec.survey import Check, start_points
 from mimlab.spec.sweep import OptunaSearch
 from mimlab_objectives.backbones.vit import VitBackbone, grid_of
@@ -177,6 +177,12 @@ def _masking_problems(spec: TrialSpec, grid: Grid) -> Iterator[Problem]:
             ("masking", "name"),
             f"{spec.masking.name} {reason} {spec.objective.name}; take another masking "
             f"({_listed(usable)}) or another objective ({_listed(others)})",
+        )
+    elif "prior_map" in masking.requires and PRIOR not in spec.data.sidecars:
+        yield Problem(
+            ("masking", "name"),
+            f"{spec.masking.name} follows a map of each image: make it with `mimlab data maps` and "
+            f"name its sidecar, data.sidecars: {{{PRIOR}: FOLDER}}",
         )
     elif (
         masking.replaces

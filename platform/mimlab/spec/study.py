@@ -54,6 +54,9 @@ class Splits(Section):
     """Images that probes are scored on."""
 
 
+PRIOR = "prior"
+"""Name of the sidecar whose maps a masking may follow."""
+
 Decode = Literal["auto", "worker", "tasks"]
 
 

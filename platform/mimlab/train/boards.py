@@ -54,7 +54,11 @@ class BoardMaker:
         return lambda: encode_png(board)
 
     def _predict(self) -> UInt8[np.ndarray, "height width 3"]:
-        batch = Batch(self._ids, normalise(self._images.to(self._device)))
+        images = normalise(self._images.to(self._device))
+        # No map of these images is read: a masking that follows one is drawn by chance.
+        no_map = torch.full((len(images), 1), torch.nan, device=self._device)
+        rows, columns = self._objective.backbone.grid
+        batch = Batch(self._ids, images, maps=no_map.expand(-1, rows * columns))
         keys = self._planner.keys(self._ids, torch.zeros_like(self._ids))
         progress = Progress(0, 0.0)
         plan = self._planner.plan(keys, progress, objective=self._objective, batch=batch)

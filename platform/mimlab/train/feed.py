@@ -13,6 +13,7 @@ from jaxtyping import Int, Int64
 from torch import Tensor
 
 from mimlab.data.stream import LocalBatch
+from mimlab.spec.study import PRIOR
 from mimlab.train.clock import Clock
 from mimlab.train.pixels import normalise
 from mimlab.train.threads import single_threaded
@@ -168,5 +169,8 @@ class Feeder:
             for tensor in (images, keys, *(plan.tensors() if plan else ())):
                 tensor.record_stream(stream)
         labels = local.labels.to(images.device, non_blocking=True) if self._labels else None
-        batch = Batch(local.ids, normalise(images), labels)
+        maps = None if local.maps is None else local.maps.get(PRIOR)
+        if maps is not None:
+            maps = maps.to(images.device, non_blocking=True)
+        batch = Batch(local.ids, normalise(images), labels, maps)
         return Fed(local.step, batch, keys, plan, local.skipped, waited_s)

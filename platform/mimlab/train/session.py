@@ -13,9 +13,11 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from mimlab.data.manifest import DataSet
+from mimlab.data.map_views import MapView, map_views
 from mimlab.data.read_plan import ReadPlan
 from mimlab.data.rendering import ViewSpec
 from mimlab.data.segments import Place
+from mimlab.data.sidecar import open_sidecars
 from mimlab.data.source import ReadResources
 from mimlab.data.stream import BatchStream, StreamOptions
 from mimlab.data.subset import training_split
@@ -23,7 +25,7 @@ from mimlab.data.views import UnreadableImage
 from mimlab.errors import TrialError
 from mimlab.probe.config import metric_of
 from mimlab.spec.paths import CONTENT_PREFIX
-from mimlab.spec.study import trial_spec
+from mimlab.spec.study import PRIOR, trial_spec
 from mimlab.storage.control import Outcome
 from mimlab.storage.folders import TrialFolder
 from mimlab.storage.lease import check_fence
@@ -91,11 +93,12 @@ class Session:
             self.spec.train, self.split.num_rows, stages=self.objective.stages
         )
         grid = self.objective.backbone.grid
+        masking = build_masking(self.spec, grid)
         self.planner = Planner(
-            build_masking(self.spec, grid),
-            self.spec.seed,
-            GlobalBatches(self._samples, place.rank, place.world),
+            masking, self.spec.seed, GlobalBatches(self._samples, place.rank, place.world)
         )
+        self.whole_planner = Planner(masking, self.spec.seed)
+        """Takes what it is asked for as a whole batch: of all ranks, or of a board."""
 
     def run(self) -> Outcome:
         """Train to the end or to a stop. Raises TrialError, and whatever else goes wrong."""
@@ -161,7 +164,12 @@ class Session:
         return BatchStream(
             self.split,
             self.plan,
-            ViewSpec(size=data.image_size, augment=data.augment, seed=self.spec.seed),
+            ViewSpec(
+                size=data.image_size,
+                augment=data.augment,
+                seed=self.spec.seed,
+                maps=self._map_views(),
+            ),
             start_step=start,
             stop_step=self.schedule.total_steps,
             place=self.place,
@@ -170,6 +178,14 @@ class Session:
                 resources=ReadResources(decode=data.decode == "tasks"),
             ),
         )
+
+    def _map_views(self) -> tuple[MapView, ...]:
+        """Of the sidecars that the masking asks for; no other is read."""
+        place = self.spec.data.sidecars.get(PRIOR)
+        if place is None or "prior_map" not in self.planner.masking.requires:
+            return ()
+        opened = open_sidecars({PRIOR: place}, self.data)
+        return map_views(opened, self.objective.backbone.patch_size)
 
     def _stepper(self, optimizer: torch.optim.Optimizer) -> Stepper:
         return Stepper(
@@ -254,9 +270,9 @@ class Session:
         ids, epochs = self._samples(step)
         digest = hashlib.sha256(ids.tobytes() + epochs.tobytes())
         if not self.planner.masking.requires:
-            keys = self.planner.keys(torch.from_numpy(ids), torch.from_numpy(epochs))
+            keys = self.whole_planner.keys(torch.from_numpy(ids), torch.from_numpy(epochs))
             fraction = step / self.schedule.total_steps
-            plan = self.planner.plan(keys, Progress(step, fraction))
+            plan = self.whole_planner.plan(keys, Progress(step, fraction))
             digest.update(np.packbits(plan.hidden.numpy()).tobytes())
         return digest.hexdigest()
 
@@ -290,7 +306,7 @@ class Session:
             ),
             self.save_plan(),
             reporter=reporter,
-            boards=BoardMaker(self.objective, self.planner, images, ids, self.device),
+            boards=BoardMaker(self.objective, self.whole_planner, images, ids, self.device),
             writing=self._writing(),
             next_batch_hash=self.next_batch_hash,
         )

@@ -211,3 +211,11 @@ def test_buckets_that_do_not_divide_the_grid(studies) -> None:
     assert message == (
         "masking.bucket: 16 patches do not divide into several buckets of 7; 2 or 4 or 8 would"
     )
+
+
+def test_a_masking_that_follows_a_map_needs_one(studies) -> None:
+    message = refused(studies, "name: prior", masking={"name": "prior", "ratio": 0.5})
+    assert message == (
+        "masking.name: prior follows a map of each image: make it with `mimlab data maps` and name "
+        "its sidecar, data.sidecars: {prior: FOLDER}"
+    )
