@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from enum import StrEnum
+from string import ascii_lowercase
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -134,24 +135,28 @@ def _show_matrices(as_json: bool) -> None:
         typer.echo(json.dumps({matrix.kind: matrix.reasons for matrix in found}, indent=1))
         return
     console = Console()
-    numbers: dict[str, int] = {}
+    letters: dict[str, str] = {}
     for matrix in found:
-        console.print(_matrix(matrix, numbers))
+        console.print(_matrix(matrix, letters))
+        console.print()
     console.print(f"{GOES} goes together", highlight=False)
-    for reason, number in numbers.items():
-        console.print(f"{number} it {reason}", highlight=False)
+    for reason, letter in letters.items():
+        console.print(f"{letter} it {reason}", highlight=False)
 
 
-def _matrix(matrix: Matrix, numbers: dict[str, int]) -> Table:
+def _matrix(matrix: Matrix, letters: dict[str, str]) -> Table:
     """A row for each part; objectives stand upright above their columns, because they are many."""
-    table = Table(title=f"{matrix.kind} × objectives", title_justify="left", padding=(0, 1, 0, 0))
+    table = Table(
+        title=f"{matrix.kind} × objectives", title_justify="left", box=None, padding=(0, 1, 0, 0)
+    )
     table.add_column(matrix.kind, vertical="bottom", no_wrap=True)
     for objective in matrix.objectives:
-        table.add_column("\n".join(objective), justify="center", vertical="bottom")
+        table.add_column("\n".join(objective), vertical="bottom", min_width=1)
     for part in matrix.parts:
         reasons = (matrix.reasons[part][objective] for objective in matrix.objectives)
-        cells = [
-            GOES if r is None else str(numbers.setdefault(r, len(numbers) + 1)) for r in reasons
-        ]
-        table.add_row(part, *cells)
+        table.add_row(part, *(GOES if r is None else _letter(r, letters) for r in reasons))
     return table
+
+
+def _letter(reason: str, letters: dict[str, str]) -> str:
+    return letters.setdefault(reason, ascii_lowercase[len(letters)])
