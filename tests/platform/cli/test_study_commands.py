@@ -92,7 +92,7 @@ def test_plan_shows_the_space_of_a_search_instead_of_trials(call, folder, tiny: 
     resources = tail[tail.index("resources:") :]
     (folder / "tiny.yaml").write_text(head + SEARCH + resources)
     assert "is sound; 14 trials" in call("validate", "tiny.yaml").out
-    said = call("plan", "tiny.yaml")
+    said = call("plan", "tiny.yaml", "--no-measure")
     assert said.code == 0, said
     for shown in (
         "tiny: 14 trials, chosen one after the other from this space; the first 6 by chance, each",
@@ -104,7 +104,7 @@ def test_plan_shows_the_space_of_a_search_instead_of_trials(call, folder, tiny: 
         "14 trials to run",
     ):
         assert shown in said.words
-    found = json.loads(call("plan", "tiny.yaml", "--json").out)
+    found = json.loads(call("plan", "tiny.yaml", "--no-measure", "--json").out)
     assert (found["num_trials"], found["to_run"], len(found["trials"])) == (14, 14, 6)
     assert found["trials"][0]["id"] not in said.words
     paths = [(axis["paths"], axis["condition"]) for axis in found["space"]]

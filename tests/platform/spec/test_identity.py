@@ -42,7 +42,6 @@ OTHER: dict[str, Any] = {
     "backbone.num_heads": 2,
     "backbone.drop_path": 0.1,
     "backbone.layer_scale": 0.1,
-    "backbone.layer_scale": 0.1,
     "backbone.init": "sha256:0",
     "objective.name": "simmim",
     "objective.decoder_depth": 2,
