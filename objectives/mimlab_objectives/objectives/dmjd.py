@@ -22,7 +22,7 @@ from mimlab_objectives.objectives.base import (
 from mimlab_objectives.objectives.batch import Batch
 from mimlab_objectives.objectives.initial import init_as_mae
 from mimlab_objectives.objectives.losses import RegressionLoss, patch_losses
-from mimlab_objectives.objectives.mae import MaeParams, decoder_of
+from mimlab_objectives.objectives.mae import DecoderParams, decoder_of
 from mimlab_objectives.objectives.patchwise import patchwise_output, with_image_term
 from mimlab_objectives.targets.base import Target
 
@@ -30,7 +30,7 @@ _TURN = 2.0
 """Where the visible loss turns from squared to absolute error (mx-mark/DMJD, models_dmjd.py)."""
 
 
-class DmjdParams(MaeParams):
+class DmjdParams(DecoderParams):
     """The decoder, and the branch of visible patches; the defaults are the paper's."""
 
     visible_weight: float = Field(default=1.0, ge=0)

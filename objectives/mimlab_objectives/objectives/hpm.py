@@ -22,7 +22,7 @@ from mimlab_objectives.objectives.base import (
 from mimlab_objectives.objectives.batch import Batch
 from mimlab_objectives.objectives.initial import init_as_mae
 from mimlab_objectives.objectives.losses import RegressionLoss, patch_losses
-from mimlab_objectives.objectives.mae import MaeParams, decoder_of
+from mimlab_objectives.objectives.mae import DecoderParams, decoder_of
 from mimlab_objectives.objectives.patchwise import patchwise_output, with_image_term
 from mimlab_objectives.objectives.ranking import ranking_losses, standardised_losses
 from mimlab_objectives.predictors.decoder import MaeDecoder
@@ -30,7 +30,7 @@ from mimlab_objectives.targets.base import Target
 from mimlab_objectives.teachers.ema import EmaTeacher, linear
 
 
-class HpmParams(MaeParams):
+class HpmParams(DecoderParams):
     """Both decoders, the losses, and the teacher; the defaults are the paper's."""
 
     ranking: Literal["relative", "absolute"] = "relative"

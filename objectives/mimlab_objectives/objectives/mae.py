@@ -28,8 +28,8 @@ from mimlab_objectives.registry import Params
 from mimlab_objectives.targets.base import Target
 
 
-class MaeParams(Params):
-    """The decoder; the defaults are the paper's."""
+class DecoderParams(Params):
+    """The decoder; the defaults are MAE's."""
 
     decoder_depth: int = Field(default=8, ge=1)
     """Blocks of the decoder."""
@@ -39,6 +39,11 @@ class MaeParams(Params):
     """Attention heads of the decoder."""
     loss: RegressionLoss | None = None
     """Of vectors; null: squared error, the paper's. Classes have their cross-entropy."""
+
+
+class MaeParams(DecoderParams):
+    """The decoder, and whether the encoder has a mask token, too."""
+
     encoder_mask_token: bool | None = None
     """true: a mask token in the encoder, for maskings that cover kept patches; null: none."""
 
@@ -91,7 +96,7 @@ class Mae(Objective):
         return prediction.unflatten(0, plan.hidden.shape[:2])
 
 
-def decoder_of(params: MaeParams, backbone: VitBackbone, out_dim: int) -> MaeDecoder:
+def decoder_of(params: DecoderParams, backbone: VitBackbone, out_dim: int) -> MaeDecoder:
     """MAE's decoder for an encoder. Raises ParamsError if its heads do not divide its width."""
     return MaeDecoder(
         backbone.dim,

@@ -17,6 +17,7 @@ from mimlab_objectives.objectives.base import (
     Objective,
     ObjectiveOutput,
     Progress,
+    TakesReplaced,
     objectives,
 )
 from mimlab_objectives.objectives.batch import Batch
@@ -88,6 +89,11 @@ class Mage(Objective):
         )
         self.bias = nn.Parameter(torch.zeros(target.dim))
         self.apply(_init_matrix)
+
+    @classmethod
+    def takes_replaced(cls) -> TakesReplaced:
+        """The mask code stands for them."""
+        return "always"
 
     def forward(self, batch: Batch, plan: MaskPlan, progress: Progress) -> ObjectiveOutput:  # noqa: ARG002
         """The loss of one micro-batch. Raises ValueError if the plan's counts differ by image."""
