@@ -6,11 +6,11 @@ import functools
 
 import torch
 from jaxtyping import Float
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-"""ImageNet's, as every method here uses (timm.data.constants)."""
+MEAN, STD = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+"""Of the three channels, as every method here uses them."""
 
 
 def to_unit(

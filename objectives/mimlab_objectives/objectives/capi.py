@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mimlab_objectives.backbones.vit import VitBackbone
-from mimlab_objectives.masking.plan import MaskPlan, Signal
+from mimlab_objectives.masking.plan import MaskPlan
 from mimlab_objectives.objectives.base import (
     EncoderMode,
-    Objective,
     ObjectiveOutput,
     ParamGroup,
     Progress,
@@ -24,13 +23,13 @@ from mimlab_objectives.objectives.base import (
 from mimlab_objectives.objectives.batch import Batch
 from mimlab_objectives.objectives.pictures import feature_pixels
 from mimlab_objectives.objectives.placed import placed_output
+from mimlab_objectives.objectives.taught import TaughtByAverage
 from mimlab_objectives.predictors.places import hidden_ids, in_place, of_places
 from mimlab_objectives.predictors.query import QueryPredictor, heads_of
 from mimlab_objectives.registry import Params
-from mimlab_objectives.targets.base import Target, TargetKind
+from mimlab_objectives.targets.base import Target
 from mimlab_objectives.teachers.ema import EmaTeacher, cosine, linear
 from mimlab_objectives.teachers.latents import SPREAD, spread
-from mimlab_objectives.teachers.signals import encoder_signals
 from mimlab_objectives.teachers.sinkhorn import balanced_assignments
 
 _STUDENT_TEMPERATURE = 0.12
@@ -60,7 +59,7 @@ class CapiParams(Params):
 
 
 @objectives.register("capi", params=CapiParams, paper="Darcet et al., 2025 (arXiv:2502.08769)")
-class Capi(Objective):
+class Capi(TaughtByAverage):
     """Predicts the balanced cluster assignments of a slow copy of the encoder, patch by patch.
 
     After facebookresearch/capi: the teacher, an exponential average of the encoder, sees whole
@@ -79,8 +78,6 @@ class Capi(Objective):
 
     mode: ClassVar[EncoderMode] = "visible"
     loss_scope: ClassVar[Literal["patch", "image", "batch"]] = "batch"
-    target_kinds: ClassVar[frozenset[TargetKind]] = frozenset({"latent"})
-    supplies: ClassVar[frozenset[Signal]] = frozenset({"teacher_attention", "features"})
     terms: ClassVar[tuple[str, ...]] = ("clustering",)
     diagnostics: ClassVar[tuple[str, ...]] = (*SPREAD, "cluster_entropy")
 
@@ -105,24 +102,11 @@ class Capi(Objective):
         nn.init.zeros_(self.clusters.bias)
         self.teacher = EmaTeacher(backbone)
 
-    def after_init(self) -> None:
-        """The teacher starts as the encoder does."""
-        self.teacher.copy_from(self.backbone)
-
-    def after_step(self, progress: Progress) -> None:
-        """The teacher follows."""
-        self.teacher.update(self.backbone, self.momentum(progress.fraction))
-
     def momentum(self, fraction: float) -> float:
         """Of the teacher when `fraction` of the training is done."""
         if fraction < self._warmup:
             return linear(1.0, self._momentum, fraction / self._warmup)
         return cosine(self._momentum, 1.0, (fraction - self._warmup) / (1 - self._warmup))
-
-    def signals(self, batch: Batch, names: frozenset[Signal]) -> dict[Signal, Tensor]:
-        """The encoder's features, the teacher's attention."""
-        teacher = self.teacher.module
-        return encoder_signals(names, batch.images, encoder=self.backbone, teacher=teacher)
 
     def forward(self, batch: Batch, plan: MaskPlan, progress: Progress) -> ObjectiveOutput:  # noqa: ARG002
         """The loss of one micro-batch. Raises ValueError if the plan's counts differ by image."""

@@ -10,10 +10,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mimlab_objectives.backbones.vit import VitBackbone
-from mimlab_objectives.masking.plan import MaskPlan, Signal
+from mimlab_objectives.masking.plan import MaskPlan
 from mimlab_objectives.objectives.base import (
     EncoderMode,
-    Objective,
     ObjectiveOutput,
     Progress,
     objectives,
@@ -21,11 +20,11 @@ from mimlab_objectives.objectives.base import (
 from mimlab_objectives.objectives.batch import Batch
 from mimlab_objectives.objectives.patchwise import patchwise_output
 from mimlab_objectives.objectives.pictures import feature_pixels
+from mimlab_objectives.objectives.taught import TaughtByAverage
 from mimlab_objectives.registry import Params, ParamsError
-from mimlab_objectives.targets.base import Target, TargetKind
+from mimlab_objectives.targets.base import Target
 from mimlab_objectives.teachers.ema import EmaTeacher, linear
 from mimlab_objectives.teachers.latents import SPREAD, smooth_l1, spread, whiten
-from mimlab_objectives.teachers.signals import encoder_signals
 
 _PAPERS_LAYERS = 6
 
@@ -47,7 +46,7 @@ class Data2VecParams(Params):
 @objectives.register(
     "data2vec", params=Data2VecParams, paper="Baevski et al., 2022 (arXiv:2202.03555)"
 )
-class Data2Vec(Objective):
+class Data2Vec(TaughtByAverage):
     """Encodes all positions, hidden ones as a mask token; predicts a teacher's averaged blocks.
 
     After facebookresearch/data2vec_vision, beit/engine_for_cyclical.py and beit/README.md: the
@@ -59,8 +58,6 @@ class Data2Vec(Objective):
     """
 
     mode: ClassVar[EncoderMode] = "full"
-    target_kinds: ClassVar[frozenset[TargetKind]] = frozenset({"latent"})
-    supplies: ClassVar[frozenset[Signal]] = frozenset({"teacher_attention", "features"})
     diagnostics: ClassVar[tuple[str, ...]] = SPREAD
 
     def __init__(self, params: Data2VecParams, backbone: VitBackbone, target: Target) -> None:
@@ -80,18 +77,9 @@ class Data2Vec(Objective):
         nn.init.zeros_(self.head.bias)
         self.teacher = EmaTeacher(backbone)
 
-    def after_init(self) -> None:
-        """The teacher starts as the encoder does."""
-        self.teacher.copy_from(self.backbone)
-
-    def after_step(self, progress: Progress) -> None:
-        """The teacher follows."""
-        self.teacher.update(self.backbone, linear(*self._momenta, progress.fraction))
-
-    def signals(self, batch: Batch, names: frozenset[Signal]) -> dict[Signal, Tensor]:
-        """The encoder's features, the teacher's attention."""
-        teacher = self.teacher.module
-        return encoder_signals(names, batch.images, encoder=self.backbone, teacher=teacher)
+    def momentum(self, fraction: float) -> float:
+        """Moves evenly from its first to its last value."""
+        return linear(*self._momenta, fraction)
 
     def forward(self, batch: Batch, plan: MaskPlan, progress: Progress) -> ObjectiveOutput:  # noqa: ARG002
         """The loss of one micro-batch; any number of hidden patches in each image."""

@@ -10,10 +10,9 @@ from pydantic import Field
 from torch import Tensor
 
 from mimlab_objectives.backbones.vit import VitBackbone
-from mimlab_objectives.masking.plan import MaskPlan, Signal
+from mimlab_objectives.masking.plan import MaskPlan
 from mimlab_objectives.objectives.base import (
     EncoderMode,
-    Objective,
     ObjectiveOutput,
     Progress,
     objectives,
@@ -21,13 +20,13 @@ from mimlab_objectives.objectives.base import (
 from mimlab_objectives.objectives.batch import Batch
 from mimlab_objectives.objectives.pictures import feature_pixels
 from mimlab_objectives.objectives.placed import placed_output
+from mimlab_objectives.objectives.taught import TaughtByAverage
 from mimlab_objectives.predictors.places import hidden_ids, in_place, of_places
 from mimlab_objectives.predictors.query import QueryPredictor, heads_of
 from mimlab_objectives.registry import Params
-from mimlab_objectives.targets.base import Target, TargetKind
+from mimlab_objectives.targets.base import Target
 from mimlab_objectives.teachers.ema import EmaTeacher, linear
 from mimlab_objectives.teachers.latents import SPREAD, smooth_l1, spread, whiten
-from mimlab_objectives.teachers.signals import encoder_signals
 
 
 class IJepaParams(Params):
@@ -46,7 +45,7 @@ class IJepaParams(Params):
 
 
 @objectives.register("ijepa", params=IJepaParams, paper="Assran et al., 2023 (arXiv:2301.08243)")
-class IJepa(Objective):
+class IJepa(TaughtByAverage):
     """Predicts, from the kept patches, the teacher's normalised features of each target block.
 
     After facebookresearch/ijepa, src/train.py and src/models/vision_transformer.py: the teacher, an
@@ -62,8 +61,6 @@ class IJepa(Objective):
     """
 
     mode: ClassVar[EncoderMode] = "visible"
-    target_kinds: ClassVar[frozenset[TargetKind]] = frozenset({"latent"})
-    supplies: ClassVar[frozenset[Signal]] = frozenset({"teacher_attention", "features"})
     diagnostics: ClassVar[tuple[str, ...]] = SPREAD
 
     def __init__(self, params: IJepaParams, backbone: VitBackbone, target: Target) -> None:
@@ -82,18 +79,9 @@ class IJepa(Objective):
         )
         self.teacher = EmaTeacher(backbone)
 
-    def after_init(self) -> None:
-        """The teacher starts as the encoder does."""
-        self.teacher.copy_from(self.backbone)
-
-    def after_step(self, progress: Progress) -> None:
-        """The teacher follows."""
-        self.teacher.update(self.backbone, linear(*self._momenta, progress.fraction))
-
-    def signals(self, batch: Batch, names: frozenset[Signal]) -> dict[Signal, Tensor]:
-        """The encoder's features, the teacher's attention."""
-        teacher = self.teacher.module
-        return encoder_signals(names, batch.images, encoder=self.backbone, teacher=teacher)
+    def momentum(self, fraction: float) -> float:
+        """Moves evenly from its first to its last value."""
+        return linear(*self._momenta, fraction)
 
     def forward(self, batch: Batch, plan: MaskPlan, progress: Progress) -> ObjectiveOutput:  # noqa: ARG002
         """The loss of one micro-batch. Raises ValueError if the plan's counts differ by image."""

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from mimlab_objectives.backbones.xavier import init_matrix
 from mimlab_objectives.objectives.base import Objective
 
 _STD = 0.02
@@ -18,7 +19,7 @@ def init_as_mae(objective: Objective) -> None:
     Fixed sine-cosine positions, Xavier-uniform matrices (the patch projection as a matrix), tokens
     N(0, 0.02²). Raises ParamsError if the channels do not split into positions.
     """
-    objective.apply(_xavier)
+    objective.apply(init_matrix)
     objective.backbone.set_sincos_positions()
     for name, parameter in objective.named_parameters():
         if name.endswith("token"):
@@ -37,16 +38,6 @@ def init_as_simmim(objective: Objective) -> None:
         if name.endswith(("token", "pos_embed")):
             _truncated_normal(parameter)
     _shrink_outputs(objective.backbone.vit.blocks)
-
-
-def _xavier(module: nn.Module) -> None:
-    """MAE leaves the bias of the patch projection as torch draws it."""
-    if isinstance(module, nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.Conv2d):
-        nn.init.xavier_uniform_(module.weight.data.flatten(1))
 
 
 def _truncate_matrix(module: nn.Module) -> None:

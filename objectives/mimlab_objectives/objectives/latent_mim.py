@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mimlab_objectives.backbones.vit import VitBackbone
-from mimlab_objectives.masking.plan import MaskPlan, Signal
+from mimlab_objectives.masking.plan import MaskPlan
 from mimlab_objectives.objectives.base import (
     EncoderMode,
-    Objective,
     ObjectiveOutput,
     Progress,
     objectives,
@@ -22,13 +21,13 @@ from mimlab_objectives.objectives.base import (
 from mimlab_objectives.objectives.batch import Batch
 from mimlab_objectives.objectives.pictures import feature_pixels
 from mimlab_objectives.objectives.placed import placed_output
+from mimlab_objectives.objectives.taught import TaughtByAverage
 from mimlab_objectives.predictors.places import hidden_ids, in_place, keeping
 from mimlab_objectives.predictors.query import QueryPredictor
 from mimlab_objectives.registry import Params
-from mimlab_objectives.targets.base import Target, TargetKind
+from mimlab_objectives.targets.base import Target
 from mimlab_objectives.teachers.ema import EmaTeacher, cosine
 from mimlab_objectives.teachers.latents import SPREAD, spread
-from mimlab_objectives.teachers.signals import encoder_signals
 
 _EPSILON = 1e-4  # yibingwei-1/LatentMIM: models_lmim.py: beside the deviation
 
@@ -53,7 +52,7 @@ class LatentMimParams(Params):
 @objectives.register(
     "latent_mim", params=LatentMimParams, paper="Wei et al., 2024 (arXiv:2407.15837)"
 )
-class LatentMim(Objective):
+class LatentMim(TaughtByAverage):
     """Finds each hidden patch's own features among those of all hidden patches of its image.
 
     After yibingwei-1/LatentMIM, models_lmim.py: encoder and head see the kept patches, their
@@ -69,8 +68,6 @@ class LatentMim(Objective):
 
     mode: ClassVar[EncoderMode] = "visible"
     loss_scope: ClassVar[Literal["patch", "image", "batch"]] = "image"
-    target_kinds: ClassVar[frozenset[TargetKind]] = frozenset({"latent"})
-    supplies: ClassVar[frozenset[Signal]] = frozenset({"teacher_attention", "features"})
     diagnostics: ClassVar[tuple[str, ...]] = SPREAD
 
     def __init__(self, params: LatentMimParams, backbone: VitBackbone, target: Target) -> None:
@@ -94,21 +91,19 @@ class LatentMim(Objective):
         self.teacher = EmaTeacher(backbone)
         self.teacher_head = EmaTeacher(self.head)
 
+    def momentum(self, fraction: float) -> float:
+        """Rises to 1 along half a cosine."""
+        return cosine(self._momentum, 1.0, fraction)
+
     def after_init(self) -> None:
-        """The teacher starts as the encoder and its head do."""
-        self.teacher.copy_from(self.backbone)
+        """The teacher's head starts as the encoder's does, too."""
+        super().after_init()
         self.teacher_head.copy_from(self.head)
 
     def after_step(self, progress: Progress) -> None:
-        """The teacher follows."""
-        momentum = cosine(self._momentum, 1.0, progress.fraction)
-        self.teacher.update(self.backbone, momentum)
-        self.teacher_head.update(self.head, momentum)
-
-    def signals(self, batch: Batch, names: frozenset[Signal]) -> dict[Signal, Tensor]:
-        """The encoder's features, the teacher's attention."""
-        teacher = self.teacher.module
-        return encoder_signals(names, batch.images, encoder=self.backbone, teacher=teacher)
+        """The teacher's head follows, too."""
+        super().after_step(progress)
+        self.teacher_head.update(self.head, self.momentum(progress.fraction))
 
     def forward(self, batch: Batch, plan: MaskPlan, progress: Progress) -> ObjectiveOutput:  # noqa: ARG002
         """The loss of one micro-batch. Raises ValueError if the plan's counts differ by image."""

@@ -16,12 +16,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mimlab_objectives.images import MEAN, STD
 from mimlab_objectives.masking.plan import Grid
 from mimlab_objectives.registry import Params, ParamsError
 
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-"""Of the images that targets are given: ImageNet's (timm.data.constants)."""
 RANDOM, PRETRAINED = "random", "timm"
 _SEED = 0
 

@@ -8,12 +8,12 @@ import timm
 import torch
 from jaxtyping import Float
 from pydantic import Field
-from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mimlab_objectives.backbones.initial import start_from
 from mimlab_objectives.backbones.vit import BackboneParams, VitBackbone, patch_size_of
+from mimlab_objectives.images import MEAN, STD
 from mimlab_objectives.masking.plan import Grid
 from mimlab_objectives.registry import Params, ParamsError
 
@@ -57,7 +57,7 @@ class FrozenVit(nn.Module):
         self.module = backbone.eval().requires_grad_(False)
         colours = cast("dict[str, tuple[float, ...]]", backbone.vit.pretrained_cfg)
         mean, std = torch.tensor(colours["mean"]), torch.tensor(colours["std"])
-        theirs, spread = torch.tensor(IMAGENET_DEFAULT_MEAN), torch.tensor(IMAGENET_DEFAULT_STD)
+        theirs, spread = torch.tensor(MEAN), torch.tensor(STD)
         self._scale: Tensor
         self._shift: Tensor
         self.register_buffer("_scale", (spread / std).view(3, 1, 1), persistent=False)

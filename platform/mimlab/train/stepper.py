@@ -95,11 +95,11 @@ class Stepper:
             totals[0] += output.loss_sum.detach()
             totals[1] += output.loss_count.detach()
             extras += self._extras(output)
-        totals = torch.cat([totals, extras])
+        reduced = torch.cat([totals, extras])
         if self._world > 1:
-            dist.all_reduce(totals)
-        extras = totals[8:]
-        loss_sum, count, hidden, repaired, tokens, masks, skips, stops = totals[:8].unbind()
+            dist.all_reduce(reduced)
+        totals, extras = reduced.split([len(totals), len(extras)])
+        loss_sum, count, hidden, repaired, tokens, masks, skips, stops = totals.unbind()
         count = count.clamp(min=1e-12)
         with self._clock.phase("optimizer"):
             grad_norm = self._update(scale=self._world * nominal / count)
