@@ -16,10 +16,12 @@ from typing import cast
 import torch
 from jaxtyping import Bool, Float
 from timm.layers.attention import Attention
+from timm.layers.layer_scale import LayerScale
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mimlab_objectives.backbones.attention import attend, laid_out
 from mimlab_objectives.backbones.vit import VitBackbone
 from mimlab_objectives.registry import ParamsError
 
@@ -92,53 +94,63 @@ def two_streams(
     """
     if not rows.queries:
         return sequence[:, :0]
-    mask = visible(rows, sequence.device)[rows.open :]
+    targets, queries = visible(rows, sequence.device)[rows.open :].split(
+        [rows.targets, rows.queries]
+    )
     *before, last = blocks
     for block in before:
-        sequence = _run(cast("Block", block), sequence, rows, mask, from_row=0)
-    return _run(cast("Block", last), sequence, rows, mask[-rows.queries :], from_row=rows.keys)
+        sequence = _run(cast("Block", block), sequence, rows, queries, targets)
+    return _run(cast("Block", last), sequence, rows, queries, None)
 
 
 def _run(
     block: Block,
     sequence: Float[Tensor, "batch_rounds rows dim"],
     rows: Rows,
-    mask: Bool[Tensor, "masked_rows keys"],
-    *,
-    from_row: int,
+    queries: Bool[Tensor, "queries keys"],
+    targets: Bool[Tensor, "targets keys"] | None,
 ) -> Float[Tensor, "batch_rounds new_rows dim"]:
-    """One block for the rows from `from_row`: 0, or where the queries begin."""
+    """One block under the masks of the two kinds of rows that have one; without that of the
+    targets, for the queries only.
+
+    No tensor that is kept for the backward pass is a copy of another: rows are joined after the
+    projection, not before it.
+    """
     attention = cast("Attention", block.attn)
-    weight, bias = attention.qkv.weight, attention.qkv.bias
-    dim = attention.attn_dim
-    normed = block.norm1(sequence)
-    q = functional.linear(normed[:, from_row:], weight[:dim], None if bias is None else bias[:dim])
-    kv = functional.linear(
-        normed[:, : rows.keys], weight[dim:], None if bias is None else bias[dim:]
+    content, query = (
+        block.norm1(part) for part in sequence.split([rows.keys, rows.queries], dim=1)
     )
-    q = attention.q_norm(q.unflatten(2, (attention.num_heads, -1)).transpose(1, 2))
-    k, v = kv.unflatten(2, (2, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
-    mixed = _attend(q, attention.k_norm(k), v, mask)
-    new = sequence[:, from_row:]
-    new = new + block.drop_path1(block.ls1(attention.proj(mixed.transpose(1, 2).flatten(2))))
+    qkv = attention.qkv(content).unflatten(2, (3, attention.num_heads, -1))
+    q, k, v = laid_out(qkv.permute(2, 0, 3, 1, 4))
+    q, k = attention.q_norm(q), attention.k_norm(k)
+    mixed = [attend(_queries(attention, query), k, v, queries)]
+    if targets is not None:
+        own, others = q.split([rows.open, rows.targets], dim=2)
+        seen = [part[:, :, : rows.open] for part in (k, v)]
+        mixed = [attend(own, *seen), attend(others, k, v, targets), *mixed]
+    weight, bias = _scaled_projection(block)
+    update = torch.cat(
+        [functional.linear(part.transpose(1, 2).flatten(2), weight, bias) for part in mixed], dim=1
+    )
+    new = sequence[:, -update.shape[1] :] + block.drop_path1(update)
     return new + block.drop_path2(block.ls2(block.mlp(block.norm2(new))))
 
 
-def _attend(
-    q: Float[Tensor, "batch_rounds heads new_rows head"],
-    k: Float[Tensor, "batch_rounds heads keys head"],
-    v: Float[Tensor, "batch_rounds heads keys head"],
-    mask: Bool[Tensor, "masked_rows keys"],
-) -> Float[Tensor, "batch_rounds heads new_rows head"]:
-    """The last rows under the mask; those before it, if any, see as many keys as they are.
+def _queries(
+    attention: Attention, query: Float[Tensor, "batch_rounds queries dim"]
+) -> Float[Tensor, "batch_rounds heads queries head"]:
+    """The query stream gives neither keys nor values."""
+    weight, bias, dim = attention.qkv.weight, attention.qkv.bias, attention.attn_dim
+    q = functional.linear(query, weight[:dim], None if bias is None else bias[:dim])
+    return attention.q_norm(q.unflatten(2, (attention.num_heads, -1)).transpose(1, 2))
 
-    One call for all masked rows: windows that leave out keys that none of them sees were no faster
-    in float32 and slower in bfloat16 on a CPU.
-    """
-    attend = functional.scaled_dot_product_attention
-    num_open = q.shape[2] - len(mask)
-    own, others = q.split([num_open, len(mask)], dim=2)
-    mixed = attend(others, k, v, attn_mask=mask)
-    if not num_open:
-        return mixed
-    return torch.cat([attend(own, k[:, :, :num_open], v[:, :, :num_open]), mixed], dim=2)
+
+def _scaled_projection(block: Block) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of attention's projection times LayerScale, which alone would keep the
+    unscaled rows for the backward pass."""
+    projection = cast("Attention", block.attn).proj
+    if not isinstance(block.ls1, LayerScale):
+        return projection.weight, projection.bias
+    gamma = block.ls1.gamma
+    bias = None if projection.bias is None else projection.bias * gamma
+    return projection.weight * gamma[:, None], bias
