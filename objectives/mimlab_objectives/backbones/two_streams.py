@@ -21,7 +21,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mimlab_objectives.backbones.attention import attend, laid_out
+from mimlab_objectives.backbones.masked_attention import attend, laid_out
 from mimlab_objectives.backbones.vit import VitBackbone
 from mimlab_objectives.registry import ParamsError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mimlab_objectives.backbones.attention import attend, laid_out
+from mimlab_objectives.backbones.masked_attention import attend, laid_out
 
 
 @pytest.mark.parametrize(("precision", "bound"), [(torch.float32, 1e-5), (torch.bfloat16, 0.03)])
