@@ -94,6 +94,11 @@ class Objective(nn.Module, ABC):
         self.target = target
 
     @classmethod
+    def supplies_with(cls, params: Any) -> frozenset[Signal]:  # noqa: ARG003
+        """What it supplies with these parameters: `supplies`, or less."""
+        return cls.supplies
+
+    @classmethod
     def needs_equal_counts(cls) -> bool:
         """Whether every image of a batch must keep equally many patches."""
         return cls.mode in ("visible", "permuted")
