@@ -80,6 +80,8 @@ class Objective(nn.Module, ABC):
     """Whether it needs the labels of the images, every one of them."""
     terms: ClassVar[tuple[str, ...]] = ()
     """Names of the parts of the loss that every output has in its `terms`."""
+    patch_term: ClassVar[str | None] = None
+    """Which of `terms` is the sum of `per_patch_loss`; None: the whole loss is."""
     diagnostics: ClassVar[tuple[str, ...]] = ()
     """Names of the scalars that every output has in its `diagnostics`."""
     loss_scope: ClassVar[Literal["patch", "image", "batch"]] = "patch"

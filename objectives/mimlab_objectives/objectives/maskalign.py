@@ -65,6 +65,8 @@ class MaskAlign(Objective):
     mode: ClassVar[EncoderMode] = "visible"
     target_kinds: ClassVar[frozenset[TargetKind]] = frozenset({"latent"})
     supplies: ClassVar[frozenset[Signal]] = frozenset({"teacher_attention", "features"})
+    terms: ClassVar[tuple[str, ...]] = ("patches", "class_token")
+    patch_term: ClassVar[str | None] = "patches"
     diagnostics: ClassVar[tuple[str, ...]] = SPREAD
 
     def __init__(self, params: MaskAlignParams, backbone: VitBackbone, target: Target) -> None:
@@ -105,11 +107,17 @@ class MaskAlign(Objective):
         errors = 2 * smooth_l1(students, teachers, beta=1.0).mean(0)  # (rows, class token and kept)
         assert plan.kept_ids is not None  # encode_visible refuses other plans
         first = int(self._class_token)
-        at_kept = in_place(errors[:, first:, None].detach(), plan.kept_ids.flatten(0, 1), plan)
+        found = errors.detach()
+        at_kept = in_place(found[:, first:, None], plan.kept_ids.flatten(0, 1), plan)
+        parts = {"patches": found[:, first:], "class_token": found[:, :first]}
         return ObjectiveOutput(
             errors.sum(),
             errors.new_tensor(float(errors.numel())),
             per_patch_loss=at_kept.squeeze(-1),
+            terms={
+                name: (part.sum(), part.new_tensor(float(part.numel())))
+                for name, part in parts.items()
+            },
             diagnostics=spread(teachers[-1][:, first:], students[-1][:, first:]),
         )
 
