@@ -24,11 +24,25 @@ class Params(BaseModel):
         could be taken for something else."""
         return name
 
+    def resolved(self, absolute: Callable[[str], str]) -> Params:
+        """With nothing left to decide, as a study is when it is submitted: `absolute` gives paths
+        that hold anywhere, and what files contain is known by its hash."""
+        return self._nested(lambda params: params.resolved(absolute))
+
+    def identified(self) -> Params:
+        """What of it makes another trial: not where a file lies whose content is known."""
+        return self._nested(lambda params: params.identified())
+
+    def _nested(self, change: Callable[[Params], Params]) -> Params:
+        parts = {name: change(value) for name, value in self if isinstance(value, Params)}
+        return self.model_copy(update=parts) if parts else self
+
 
 class ParamsError(ValueError):
     """A parameter that cannot hold in its setting, e.g. a ratio that a grid cannot give.
 
-    `field` is the parameter's name, so that a caller can point at the line of a study.
+    `field` is the parameter's name, dotted where it is one of nested parameters, so that a caller
+    can point at the line of a study.
     """
 
     def __init__(self, field: str, message: str) -> None:

@@ -22,6 +22,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mimlab_objectives.backbones.attention import attention_to_patches
 from mimlab_objectives.backbones.positions import sincos_positions
 from mimlab_objectives.masking.plan import Grid, MaskPlan
 from mimlab_objectives.registry import Params, ParamsError
@@ -77,6 +78,15 @@ def grid_of(params: BackboneParams, image_size: int) -> Grid:
 def patch_size_of(params: BackboneParams) -> int:
     """Side of a patch in pixels. Raises ParamsError for a model that is no plain transformer."""
     return params.patch_size or _own_sizes(params.name).patch_size
+
+
+def is_plain(name: str) -> bool:
+    """Whether timm's model of this name can be a `VitBackbone`."""
+    try:
+        _own_sizes(name)
+    except ParamsError:
+        return False
+    return True
 
 
 def timm_arguments(params: BackboneParams, image_size: int) -> dict[str, Any]:
@@ -204,23 +214,18 @@ class VitBackbone(nn.Module):
         self, images: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch tokens"]:
         """Softmax attention of the last block from the class token to each patch of whole images,
-        averaged over heads; from all tokens on average where there is no class token.
-
-        As in gkakogeorgiou/attmask, attmask.py, and OpenDriveLab/maskalign, models_pretrain.py.
-        """
+        averaged over heads; from all tokens on average where there is no class token."""
         *before, last = self.blocks
         assert isinstance(last, Block)
         sequence = self.embed(self.patch_tokens(images))
         for block in before:
             sequence = block(sequence)
-        attention = cast("Attention", last.attn)
-        batch, length, _ = sequence.shape
-        qkv = attention.qkv(last.norm1(sequence))
-        q, k, _ = qkv.view(batch, length, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
-        q, k = attention.q_norm(q) * attention.scale, attention.k_norm(k)
-        from_token = q[:, :, :1] if self.vit.cls_token is not None else q
-        weights = (from_token @ k.transpose(-2, -1)).softmax(-1)
-        return weights.mean((1, 2))[:, self.num_prefix_tokens :].float()
+        return attention_to_patches(
+            cast("Attention", last.attn),
+            last.norm1(sequence),
+            num_prefix_tokens=self.num_prefix_tokens,
+            class_token=self.vit.cls_token is not None,
+        )
 
     def set_sincos_positions(self) -> None:
         """Replace the positions by MAE's fixed ones, zero for the prefix, and freeze them.

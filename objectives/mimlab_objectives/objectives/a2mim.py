@@ -56,6 +56,7 @@ class A2Mim(Objective):
     applications: ClassVar[frozenset[Application]] = frozenset({"pixels"})
     target_kinds: ClassVar[frozenset[TargetKind]] = frozenset({"pixels"})
     terms: ClassVar[tuple[str, ...]] = ("pixels", "frequency")
+    patch_term: ClassVar[str | None] = "pixels"
 
     def __init__(self, params: A2MimParams, backbone: VitBackbone, target: Target) -> None:
         super().__init__(params, backbone, target)

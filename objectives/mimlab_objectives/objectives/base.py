@@ -80,6 +80,8 @@ class Objective(nn.Module, ABC):
     """Whether it needs the labels of the images, every one of them."""
     terms: ClassVar[tuple[str, ...]] = ()
     """Names of the parts of the loss that every output has in its `terms`."""
+    patch_term: ClassVar[str | None] = None
+    """Which of `terms` is the sum of `per_patch_loss`; None: the whole loss is."""
     diagnostics: ClassVar[tuple[str, ...]] = ()
     """Names of the scalars that every output has in its `diagnostics`."""
     loss_scope: ClassVar[Literal["patch", "image", "batch"]] = "patch"
@@ -92,6 +94,11 @@ class Objective(nn.Module, ABC):
         super().__init__()
         self.backbone = backbone
         self.target = target
+
+    @classmethod
+    def supplies_with(cls, params: Any) -> frozenset[Signal]:  # noqa: ARG003
+        """What it supplies with these parameters: `supplies`, or less."""
+        return cls.supplies
 
     @classmethod
     def needs_equal_counts(cls) -> bool:

@@ -73,6 +73,7 @@ class DBot(Objective):
     target_kinds: ClassVar[frozenset[TargetKind]] = frozenset({"latent"})
     supplies: ClassVar[frozenset[Signal]] = frozenset({"teacher_attention", "features"})
     terms: ClassVar[tuple[str, ...]] = ("patches", "class_token")
+    patch_term: ClassVar[str | None] = "patches"
     diagnostics: ClassVar[tuple[str, ...]] = SPREAD
 
     def __init__(self, params: DBotParams, backbone: VitBackbone, target: Target) -> None:

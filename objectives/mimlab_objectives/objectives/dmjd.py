@@ -50,6 +50,7 @@ class Dmjd(Objective):
 
     mode: ClassVar[EncoderMode] = "visible"
     terms: ClassVar[tuple[str, ...]] = ("hidden", "visible")
+    patch_term: ClassVar[str | None] = "hidden"
 
     def __init__(self, params: DmjdParams, backbone: VitBackbone, target: Target) -> None:
         super().__init__(params, backbone, target)

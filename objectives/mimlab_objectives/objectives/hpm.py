@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from mimlab_objectives.backbones.vit import VitBackbone
 from mimlab_objectives.masking.plan import MaskPlan, Signal
@@ -61,6 +61,7 @@ class Hpm(Objective):
     mode: ClassVar[EncoderMode] = "visible"
     supplies: ClassVar[frozenset[Signal]] = frozenset({"patch_loss", "teacher_attention"})
     terms: ClassVar[tuple[str, ...]] = ("reconstruction", "ranking")
+    patch_term: ClassVar[str | None] = "reconstruction"
 
     def __init__(self, params: HpmParams, backbone: VitBackbone, target: Target) -> None:
         super().__init__(params, backbone, target)
@@ -69,6 +70,9 @@ class Hpm(Objective):
         self.decoder = decoder_of(params, backbone, target.dim)
         self.scorer = decoder_of(params, backbone, 1)
         init_as_mae(self)
+        if params.ranking == "relative":  # one offset of all scores changes no order
+            assert isinstance(self.scorer.head, nn.Linear)
+            self.scorer.head.bias.requires_grad_(False)
         self.teacher_backbone = EmaTeacher(backbone)
         self.teacher_scorer = EmaTeacher(self.scorer)
 

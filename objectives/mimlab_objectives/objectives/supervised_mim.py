@@ -18,11 +18,11 @@ from mimlab_objectives.objectives.base import (
     ObjectiveOutput,
     Progress,
     objectives,
-    weighted_sum,
 )
 from mimlab_objectives.objectives.batch import Batch
 from mimlab_objectives.objectives.labelled import LabelParams, image_features
 from mimlab_objectives.objectives.losses import RegressionLoss, patch_losses
+from mimlab_objectives.objectives.patchwise import patchwise_output
 from mimlab_objectives.predictors.decoder import MaeDecoder
 from mimlab_objectives.targets.base import Target
 
@@ -58,6 +58,7 @@ class SupervisedMim(Objective):
     mode: ClassVar[EncoderMode] = "visible"
     uses_labels: ClassVar[bool] = True
     terms: ClassVar[tuple[str, ...]] = ("label", "patch")
+    patch_term: ClassVar[str | None] = "patch"
     diagnostics: ClassVar[tuple[str, ...]] = ("accuracy",)
 
     def __init__(self, params: SupervisedMimParams, backbone: VitBackbone, target: Target) -> None:
@@ -86,12 +87,17 @@ class SupervisedMim(Objective):
         label_loss = functional.cross_entropy(logits, batch.labels, reduction="none")
         target = self.target.compute(batch.images)
         per_patch = patch_losses(self._predict(batch, plan), target, self.loss)
-        patch_sum, count = weighted_sum(per_patch, plan)
+        patches = patchwise_output(per_patch, plan)
+        count = patches.loss_count
         label_sum = (label_loss * plan.weight.float().sum((1, 2))).sum()
         return ObjectiveOutput(
-            label_sum + self.patch_weight * patch_sum,
+            label_sum + self.patch_weight * patches.loss_sum,
             count,
-            terms={"label": (label_sum.detach(), count), "patch": (patch_sum.detach(), count)},
+            per_patch_loss=patches.per_patch_loss,
+            terms={
+                "label": (label_sum.detach(), count),
+                "patch": (patches.loss_sum.detach(), count),
+            },
             diagnostics={"accuracy": (logits.argmax(-1) == batch.labels).float().mean()},
         )
 

@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from mimlab_objectives.masking.plan import Grid
+from mimlab_objectives.registry import Params
 from mimlab_objectives.targets.base import Target, TargetKind, targets
-from mimlab_objectives.teachers.frozen import FrozenTeacher, TeacherOptions
+from mimlab_objectives.teachers.frozen import FrozenTeacher
+from mimlab_objectives.teachers.weights import TeacherParams
 
 FeatureNorm = Literal["ln", "std", "l2"]
 
@@ -21,11 +23,11 @@ _SPREAD = 2.0
 """Normalised pixels of the ends of a colour's range; standard deviations that it spans."""
 
 
-class FeatureParams(TeacherOptions):
+class FeatureParams(Params):
     """Which frozen model teaches, and how its features are normalised."""
 
-    teacher: str = "vit_small_patch16_224"
-    """A timm model whose feature maps have the encoder's grid at some image size."""
+    teacher: TeacherParams = TeacherParams(name="vit_small_patch16_224", weights="random")
+    """The frozen network."""
     norm: FeatureNorm = "ln"
     """Of each patch: `ln` (mean 0, variance 1: MaskDistill, MaskAlign), `std` (the same with the
     unbiased variance: dBOT), `l2` (length 1: CAE v2)."""
@@ -45,7 +47,7 @@ class FeatureTarget(Target):
     def __init__(self, params: FeatureParams, patch_size: int, grid: Grid) -> None:
         super().__init__(params, patch_size, grid)
         self.norm: FeatureNorm = params.norm
-        self.teacher = FrozenTeacher(params.teacher, params, grid)
+        self.teacher = FrozenTeacher(params.teacher, grid)
         self.dim, self.fit_images = self.teacher.dim, 64
         self.centre: Tensor
         self.axes: Tensor

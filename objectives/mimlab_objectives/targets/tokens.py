@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
@@ -15,7 +14,8 @@ from mimlab_objectives.registry import ParamsError
 from mimlab_objectives.targets.base import Target, TargetKind, targets
 from mimlab_objectives.targets.hog import HogParams, HogTarget
 from mimlab_objectives.targets.pixels import patchify
-from mimlab_objectives.teachers.frozen import FrozenTeacher, TeacherOptions
+from mimlab_objectives.teachers.frozen import FrozenTeacher
+from mimlab_objectives.teachers.weights import TeacherParams
 from mimlab_objectives.tokenizers.kmeans import (
     KMeansParams,
     fit_codebook,
@@ -27,31 +27,23 @@ _IMAGES = 32
 """Images that features are taken of at once in `fit`."""
 
 
-class TokenParams(KMeansParams, TeacherOptions):
+class TokenParams(KMeansParams):
     """What is clustered, and into how many codes."""
 
     features: Literal["pixels", "hog"] | None = None
     """Of each patch; null: pixels, unless there is a teacher."""
-    teacher: str | None = None
-    """A frozen timm model whose patch features are clustered instead."""
+    teacher: TeacherParams | None = None
+    """A frozen network whose patch features are clustered instead."""
 
     @model_validator(mode="after")
     def _one_source(self) -> TokenParams:
-        if self.teacher is not None:
-            if self.features is not None:
-                raise ValueError("`features` has no effect beside a `teacher`: give one of them")
-            return self
-        usual = TeacherOptions()
-        for name in TeacherOptions.model_fields:
-            if getattr(self, name) != getattr(usual, name):
-                raise ValueError(f"`{name}` has no effect without a `teacher`")
+        if self.teacher is not None and self.features is not None:
+            raise ValueError("`features` has no effect beside a `teacher`: give one of them")
         return self
 
     def shown_as(self, name: str) -> str:
         """Says that these are no codes of a published tokenizer."""
-        source = self.features or "pixels"
-        if self.teacher is not None:
-            source = f"{self.teacher}-{Path(self.weights).stem}"
+        source = self.teacher.label if self.teacher else self.features or "pixels"
         return f"{name}(kmeans-{source}-{self.vocabulary})"
 
 
@@ -81,7 +73,7 @@ class TokenTarget(Target):
         self.fit_images, self.dim = params.images, params.vocabulary
         patch_dim = 3 * patch_size**2
         self.hog = HogTarget(HogParams(), patch_size, grid) if params.features == "hog" else None
-        self.teacher = FrozenTeacher(params.teacher, params, grid) if params.teacher else None
+        self.teacher = FrozenTeacher(params.teacher, grid) if params.teacher else None
         source = self.teacher or self.hog
         self.codebook: Tensor
         self.patches: Tensor

@@ -31,15 +31,13 @@ def encoder_signals(
     *,
     encoder: VitBackbone,
     teacher: VitBackbone,
-    seen: Float[Tensor, "batch 3 teacher_height teacher_width"] | None = None,
 ) -> dict[Signal, Tensor]:
-    """`features` of the encoder and `teacher_attention` of the teacher, those of them asked for;
-    `seen`: the images as the teacher takes them, if not the same."""
+    """`features` of the encoder and `teacher_attention` of the teacher, those of them asked for."""
     found: dict[Signal, Tensor] = {}
     if "features" in names:
         with evaluating(encoder):
             found["features"] = encoder.encode_all(images)[:, encoder.num_prefix_tokens :].float()
     if "teacher_attention" in names:
         with evaluating(teacher):
-            found["teacher_attention"] = teacher.last_attention(images if seen is None else seen)
+            found["teacher_attention"] = teacher.last_attention(images)
     return found

@@ -12,6 +12,7 @@ import typer
 from mimlab.cli import board, data, export, masks, parts, probe, profile, run, study
 from mimlab.errors import UserError
 from mimlab.storage.filesystems import RemoteError
+from mimlab_objectives.registry import ParamsError
 
 app = typer.Typer(
     help="The laboratory for masked image modeling on Ray.",
@@ -35,10 +36,13 @@ app.command("masks")(masks.masks)
 
 
 def main() -> None:
-    """Entry point: a user's mistake, or a bucket that is away, is one message and exit code 2."""
+    """Entry point: a user's mistake, or a bucket that is away, is one message and exit code 2.
+
+    So is a part that cannot be built here, such as a teacher whose weights are gone.
+    """
     try:
         app(prog_name="mimlab")
-    except (UserError, RemoteError) as error:
+    except (UserError, RemoteError, ParamsError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 

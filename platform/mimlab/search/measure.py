@@ -33,6 +33,7 @@ from mimlab.search.submission import PlannedStudy
 from mimlab.spec.study import trial_spec
 from mimlab.storage.records import TrialRecord
 from mimlab.train.memory import remedy
+from mimlab_objectives.registry import ParamsError
 
 STEPS = 20
 """Of each shape: half of them warm up, and the median of five points of the others is taken, which
@@ -95,7 +96,7 @@ def measure(order: ShortOrder, asked: float) -> Measured:
             first = run_short(order, Path(folder))
             peak = peak_memory(order.device)
             ran = _longer(first, Path(folder) / "longer")
-        except TrialError as error:
+        except (TrialError, ParamsError) as error:
             raise UserError(str(error)) from error
         return Measured(
             step_s=ran.step_s,

@@ -143,10 +143,9 @@ def _part_problems(spec: TrialSpec) -> Iterator[Problem]:
             objective(spec.objective, backbone, built)
     except ParamsError as error:
         sections = ("objective", "target", "backbone")
-        owner = next(
-            (s for s in sections if error.field in type(getattr(spec, s)).model_fields), ""
-        )
-        yield Problem((owner, error.field), str(error))
+        field, *nested = error.field.split(".")
+        owner = next((s for s in sections if field in type(getattr(spec, s)).model_fields), "")
+        yield Problem((owner, field, *nested), str(error))
         return
     for number, probe in enumerate(spec.probes):
         if probe.pooling == "cls" and backbone.num_prefix_tokens == 0:
@@ -170,6 +169,7 @@ def _masking_problems(spec: TrialSpec, grid: Grid) -> Iterator[Problem]:
         yield Problem(("masking", error.field), str(error))
         return
     reason = pairing_problem(objective, masking)
+    unsupplied = masking.requires - objective.supplies_with(spec.objective) - OF_THE_LOOP
     if reason is not None:
         usable = [e.name for e in maskings.entries() if not pairing_problem(objective, e.part)]
         others = [e.name for e in objectives.entries() if not pairing_problem(e.part, masking)]
@@ -177,6 +177,13 @@ def _masking_problems(spec: TrialSpec, grid: Grid) -> Iterator[Problem]:
             ("masking", "name"),
             f"{spec.masking.name} {reason} {spec.objective.name}; take another masking "
             f"({_listed(usable)}) or another objective ({_listed(others)})",
+        )
+    elif unsupplied:
+        yield Problem(
+            ("masking", "name"),
+            f"{spec.masking.name} needs {_listed(sorted(unsupplied))}, which {spec.objective.name} "
+            "does not supply with these parameters (such as a `teacher` that is no plain vision "
+            "transformer); change them, or take another masking",
         )
     elif "prior_map" in masking.requires and PRIOR not in spec.data.sidecars:
         yield Problem(

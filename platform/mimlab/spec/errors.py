@@ -56,7 +56,7 @@ def _problem(detail: ErrorDetails, root: Any, model: Model) -> Problem:
     keys = _keys_in(root, detail["loc"], kind == "missing")
     raised = detail.get("ctx", {}).get("error")
     if isinstance(raised, ParamsError):
-        return Problem((*keys, raised.field), str(raised))
+        return Problem((*keys, *raised.field.split(".")), str(raised))
     if detail["type"] == "union_tag_invalid":
         keys = (*keys, "name")
     if detail["type"] == "union_tag_not_found":
@@ -105,8 +105,8 @@ def _unknown_key(_: ErrorDetails, keys: Keys, root: Any, model: Model) -> str:
 def _missing_key(_: ErrorDetails, keys: Keys, root: Any, model: Model) -> str:
     section = model_of(annotation_at(model, keys[:-1], root), lookup(root, keys[:-1]))
     field = fields(section).get(str(keys[-1])) if section else None
-    help_text = f": {field.description}" if field and field.description else ""
-    return f"is missing and has no default{help_text}"
+    help_text = " ".join((field.description or "").split()) if field else ""
+    return "is missing and has no default" + (f": {help_text}" if help_text else "")
 
 
 def _unknown_name(_: ErrorDetails, keys: Keys, root: Any, model: Model) -> str:

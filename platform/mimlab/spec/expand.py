@@ -17,7 +17,7 @@ from mimlab.spec.load import LoadedStudy
 from mimlab.spec.overlay import NotASection, assigned
 from mimlab.spec.points import Point, Setting, SweepProblem, points_of
 from mimlab.spec.positions import Keys, Source, dotted
-from mimlab.spec.resolve import resolved_backbone, resolved_data
+from mimlab.spec.resolve import resolved_backbone, resolved_data, resolved_parts
 from mimlab.spec.study import Resources, TrialSpec, trial_model, trial_spec
 from mimlab.spec.sweep import Scalar
 
@@ -132,6 +132,7 @@ def spec_of(base: dict[str, Any], point: Point, resources: Resources, folder: Pa
     update = {
         "data": resolved_data(spec.data, folder, resources),
         "backbone": resolved_backbone(spec.backbone, folder),
+        **resolved_parts(spec, folder),
     }
     return spec.model_copy(update=update)
 

@@ -26,9 +26,11 @@ def identity(
 
     The budget counts, because the cosine schedule depends on it. Instead of the folder of the
     images, the fingerprint of what is in it counts, and so it is with `sidecars`, by their names;
-    each registered part adds its revision. A value of null is left out.
+    each registered part says what of it counts (`Params.identified`), and adds its revision. A
+    value of null is left out.
     """
-    flat = dict(_flat(spec, ""))
+    parts = {section: getattr(spec, section).identified() for section in REGISTRIES}
+    flat = dict(_flat(spec.model_copy(update=parts), ""))
     del flat["data.images"]
     flat["data.fingerprint"] = data_fingerprint
     flat |= {f"{_SIDECARS}{name}": fingerprint for name, fingerprint in (sidecars or {}).items()}

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from mimlab.errors import UserError
 from mimlab.spec.errors import Problem, nearest, problems_of, refuse
 from mimlab.spec.overlay import NotASection, assigned, overlaid
-from mimlab.spec.paths import absolute, absolute_init
+from mimlab.spec.paths import absolute, absolute_init, absolute_weights
 from mimlab.spec.positions import Keys, Source, dotted, keys_of, parse, read_study_file
 from mimlab.spec.resolve import resolved
 from mimlab.spec.study import Study, study_model
@@ -25,6 +25,8 @@ _PATHS: Mapping[Keys, Callable[[str, Path], str | None]] = {
     ("data", "images"): absolute,
     ("storage",): absolute,
     ("backbone", "init"): absolute_init,
+    ("objective", "teacher", "weights"): absolute_weights,
+    ("target", "teacher", "weights"): absolute_weights,
 }
 _SIDECARS: Keys = ("data", "sidecars")
 """A mapping of names to paths."""

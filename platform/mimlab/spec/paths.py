@@ -15,6 +15,8 @@ BUILT_IN_IMAGES = frozenset({"digits"})
 
 TIMM_WEIGHTS = "timm"
 """What `backbone.init` names instead of a path: the model's own pretrained weights."""
+RANDOM_WEIGHTS = "random"
+"""What a teacher's `weights` may be besides."""
 TRIAL_PREFIX = "trial:"
 """Begins a `backbone.init` that names a trial."""
 CONTENT_PREFIX = "sha256:"
@@ -51,3 +53,8 @@ def absolute_init(text: str | None, folder: Path) -> str | None:
     if text is None or text == TIMM_WEIGHTS or text.startswith((TRIAL_PREFIX, CONTENT_PREFIX)):
         return text
     return absolute(text, folder)
+
+
+def absolute_weights(text: str, folder: Path) -> str:
+    """A teacher's `weights` with its path, if it is one, made absolute from `folder`."""
+    return text if text in (RANDOM_WEIGHTS, TIMM_WEIGHTS) else absolute(text, folder)

@@ -11,9 +11,10 @@ import json
 from pathlib import Path
 
 from mimlab.spec.paths import absolute, absolute_init
-from mimlab.spec.study import DataConfig, Decode, Resources, Study
+from mimlab.spec.study import REGISTRIES, DataConfig, Decode, Part, Resources, Study, TrialSpec
 from mimlab.storage.remote_path import is_uri
 from mimlab_objectives.backbones.vit import BackboneParams
+from mimlab_objectives.registry import Params
 
 TRACKING_FILE = "mlflow.db"
 """Name of the SQLite file that holds MLflow's tables, within the storage folder."""
@@ -33,6 +34,7 @@ def resolved(study: Study, folder: Path) -> Study:
     update = {
         "data": resolved_data(study.data, folder, study.resources),
         "backbone": resolved_backbone(study.backbone, folder),
+        **resolved_parts(study, folder),
         "storage": storage,
         "tracking": study.tracking.model_copy(update={"uri": uri}),
     }
@@ -59,6 +61,15 @@ def _decode(resources: Resources) -> Decode:
 def resolved_backbone(backbone: BackboneParams, folder: Path) -> BackboneParams:
     """The section with an absolute path; its content is looked at when the study is planned."""
     return backbone.model_copy(update={"init": absolute_init(backbone.init, folder)})
+
+
+def resolved_parts(study: Study | TrialSpec, folder: Path) -> dict[str, Params]:
+    """The sections that name a registered part, which knows itself what is to be decided."""
+    parts: dict[str, Part] = {section: getattr(study, section) for section in REGISTRIES}
+    return {
+        section: part.resolved(lambda text: absolute(text, folder))
+        for section, part in parts.items()
+    }
 
 
 def study_hash(study: Study) -> str:

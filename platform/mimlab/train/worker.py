@@ -17,12 +17,14 @@ from mimlab.storage.lease import LeaseLost, check_fence
 from mimlab.storage.store import Store
 from mimlab.train.log import TrialLog
 from mimlab.train.session import Session, WorkerConfig
+from mimlab_objectives.registry import ParamsError
 
 
 def train_on_worker(config: dict) -> None:
     """Entry point of a Ray Train worker; `config` is a `WorkerConfig` in JSON form.
 
-    A trial that cannot go on is an outcome, written down so that workers which are started again
+    A trial that cannot go on, or whose parts cannot be built here (a teacher's weights that are
+    gone or others), is an outcome, written down so that workers which are started again
     end at once; with several workers it is raised besides, because the others may be waiting for
     this one. Any other error may have come from a peer that died: it is raised, and Ray Train
     starts the workers again from the last checkpoint.
@@ -35,8 +37,9 @@ def train_on_worker(config: dict) -> None:
     place = Place(context.get_world_rank(), context.get_world_size(), _share_iterators)
     try:
         outcome = Session(told, trial, place, ray.train.torch.get_device()).run()
-    except TrialError as error:
-        write_outcome(trial, Outcome(state=error.state, reason=str(error)))
+    except (TrialError, ParamsError) as error:
+        state = error.state if isinstance(error, TrialError) else "failed"
+        write_outcome(trial, Outcome(state=state, reason=str(error)))
         if place.world > 1:
             raise RuntimeError(str(error)) from error
         return

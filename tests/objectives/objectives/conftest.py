@@ -23,6 +23,16 @@ BACKBONE = BackboneParams(
     name="vit_tiny_patch16_224", patch_size=4, embed_dim=64, depth=2, num_heads=2
 )
 DECODER: dict[str, object] = {"decoder_depth": 1, "decoder_width": 64, "decoder_heads": 2}
+TEACHER: dict[str, object] = {
+    "name": "vit_tiny_patch16_224",
+    "weights": "random",
+    "patch_size": 4,
+    "embed_dim": 48,
+    "depth": 3,
+    "num_heads": 3,
+}
+TOKENS: dict[str, object] = {"vocabulary": 16, "images": 8}
+CLASSES = 4
 OBJECTIVES: dict[str, tuple[dict[str, object], str, str]] = {
     "mae": (DECODER, "pixels", "patch"),
     "simmim": ({}, "pixels", "none"),
@@ -37,14 +47,30 @@ OBJECTIVES: dict[str, tuple[dict[str, object], str, str]] = {
     "ijepa": ({"predictor_depth": 1, "predictor_width": 64}, "latent", ""),
     "latent_mim": ({**DECODER, "head_width": 64}, "latent", ""),
 }
-"""Name → parameters at tiny size, target and norm of pixels, of objectives that can do with any
-mask. `maskalign`, whose loss counts where patches are kept, has these tests in its own file."""
+"""Name → parameters at tiny size, target and norm of pixels, of objectives that predict the hidden
+patches by one predictor, under any mask."""
+OTHERS: dict[str, tuple[dict[str, object], str, str]] = {
+    "a2mim": ({}, "pixels", "none"),
+    "gmml": ({}, "pixels", "none"),
+    "localmim": ({"decoder_width": 32, "decoder_heads": 2}, "latent", ""),
+    "mage": (DECODER, "tokens", ""),
+    "maskalign": ({"teacher": TEACHER, "top_layers": 2}, "latent", ""),
+    "masksub": ({"num_classes": CLASSES}, "latent", ""),
+    "mfm": ({}, "pixels", "none"),
+    "ropim": ({}, "pixels", "none"),
+    "supervised_mim": ({**DECODER, "num_classes": CLASSES}, "pixels", "none"),
+}
+"""The same of every other objective."""
+DEPTHS = {"localmim": 4}
+"""Blocks of the encoder where two are too few."""
 
 
 def build_named(name: str, norm: str | None = None, seed: int = 0) -> Objective:
-    """A tiny objective, in evaluation mode; of pixels, where it is not of the table."""
-    params, target, usual = OBJECTIVES.get(name, ({}, "pixels", "none"))
-    return tiny(name, params, target=target, norm=norm or usual, seed=seed)
+    """A tiny objective, in evaluation mode."""
+    params, target, usual = (OBJECTIVES | OTHERS)[name]
+    depth = DEPTHS.get(name, BACKBONE.depth)
+    backbone = BACKBONE.model_copy(update={"depth": depth})
+    return tiny(name, params, target=target, norm=norm or usual, seed=seed, backbone=backbone)
 
 
 def tiny(
@@ -58,10 +84,13 @@ def tiny(
 ) -> Objective:
     torch.manual_seed(seed)
     entry = targets[target]
-    given = {"norm": norm} if target == "pixels" else {}
+    given = {"pixels": {"norm": norm}, "tokens": TOKENS}.get(target, {})
     built = entry.part(entry.params.model_validate(given), 4, (8, 8))
     objective = objectives[name]
     part = objective.part(objective.params.model_validate(params), VitBackbone(backbone, 32), built)
+    if built.fit_images:
+        generator = torch.Generator().manual_seed(seed)
+        built.fit(torch.randn(built.fit_images, 3, 32, 32, generator=generator))
     part.after_init()
     return part.eval()
 
@@ -71,7 +100,7 @@ def build(request: pytest.FixtureRequest) -> Build:
     return partial(build_named, request.param)
 
 
-@pytest.fixture(name="build_named")
+@pytest.fixture(name="build_named", scope="session")
 def build_named_fixture() -> Build:
     """Any objective, by its name."""
     return build_named
@@ -91,7 +120,7 @@ def batch_of() -> Callable[..., Batch]:
         generator = torch.Generator().manual_seed(seed)
         coarse = torch.randn(count, 3, detail, detail, generator=generator)
         images = functional.interpolate(coarse, size=32, mode="bicubic")
-        return Batch(torch.arange(count), images)
+        return Batch(torch.arange(count), images, torch.arange(count) % CLASSES)
 
     return make
 

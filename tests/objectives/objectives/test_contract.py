@@ -32,11 +32,10 @@ def predictor_of(objective: Objective) -> nn.Module:
 
 
 def patch_loss_of(objective: Objective, output: ObjectiveOutput) -> Tensor:
-    """The sum over patches: the whole loss, or its first term where others are not of patches."""
-    whole, patches = output.loss_sum.detach(), output.per_patch_loss
-    if patches is None or not objective.terms or torch.isclose(patches.sum(), whole, rtol=1e-4):
-        return whole
-    return output.terms[objective.terms[0]][0]
+    """The sum over patches: the whole loss, or a term where others are not of patches."""
+    if objective.patch_term is None:
+        return output.loss_sum.detach()
+    return output.terms[objective.patch_term][0]
 
 
 def part_of(plan: MaskPlan, number: int) -> MaskPlan:

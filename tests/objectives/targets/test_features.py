@@ -13,7 +13,8 @@ GRID = (2, 2)
 
 
 def features(**params: object) -> FeatureTarget:
-    given = {"teacher": "vit_tiny_patch16_224", "layer": 1, **params}
+    teacher = {"name": "vit_tiny_patch16_224", "weights": "random", "layer": 1}
+    given = {"teacher": teacher, **params}
     return FeatureTarget(FeatureParams.model_validate(given), 8, GRID)
 
 
@@ -67,8 +68,9 @@ def test_the_mean_feature_is_grey() -> None:
 
 def test_the_defaults_and_refusals() -> None:
     assert targets["features"].part is FeatureTarget
-    assert FeatureParams() == FeatureParams(norm="ln", weights="random", layer=None)
+    given = FeatureParams()
+    assert given.norm == "ln" and given.teacher.weights == "random" and given.teacher.layer is None
     with pytest.raises(ValidationError):
         FeatureParams.model_validate({"norm": "batch"})
     with pytest.raises(ParamsError):
-        features(teacher="vit_tiny_patch61")
+        features(teacher={"name": "vit_tiny_patch61", "weights": "random"})

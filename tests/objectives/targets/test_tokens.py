@@ -14,6 +14,7 @@ from mimlab_objectives.targets.tokens import TokenParams, TokenTarget
 from mimlab_objectives.tokenizers.kmeans import KMeansParams, fit_codebook, nearest
 
 GRID = (4, 4)
+RESNET: dict[str, object] = {"name": "resnet18", "weights": "random", "layer": 3}
 
 
 def tokens(**params: object) -> TokenTarget:
@@ -71,7 +72,7 @@ def test_the_picture_of_a_prediction_is_the_mean_patch_of_its_likeliest_code() -
     torch.testing.assert_close(pixels[:, 0], patchify(images, 8), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("params", [{}, {"features": "hog"}, {"teacher": "resnet18", "layer": 3}])
+@pytest.mark.parametrize("params", [{}, {"features": "hog"}, {"teacher": RESNET}])
 def test_what_was_fitted_is_saved_and_fitting_again_gives_the_same(
     params: dict[str, object],
 ) -> None:
@@ -124,9 +125,9 @@ def test_an_image_gives_the_same_codes_in_any_batch() -> None:
 @pytest.mark.parametrize(
     "params",
     [
-        {"teacher": "resnet18", "features": "pixels"},
+        {"teacher": RESNET, "features": "pixels"},
+        {"teacher": "resnet18"},
         {"layer": 3},
-        {"weights": "timm"},
         {"vocabulary": 1},
         {"codes": 512},
     ],
@@ -137,7 +138,7 @@ def test_parameters_without_effect_or_sense_are_refused(params: dict[str, object
 
 
 def test_resolved_parameters_are_valid_again() -> None:
-    for given in ({}, {"features": "hog"}, {"teacher": "resnet18", "layer": 3}):
+    for given in ({}, {"features": "hog"}, {"teacher": RESNET}):
         params = TokenParams.model_validate(given)
         assert TokenParams.model_validate(params.model_dump()) == params
 
@@ -145,8 +146,8 @@ def test_resolved_parameters_are_valid_again() -> None:
 def test_its_name_says_that_it_is_not_the_papers_tokenizer() -> None:
     shown = TokenParams(vocabulary=512).shown_as("tokens")
     assert shown == "tokens(kmeans-pixels-512)"
-    taught = TokenParams(teacher="resnet18", weights="timm").shown_as("tokens")
-    assert taught == "tokens(kmeans-resnet18-timm-8192)"
+    taught = TokenParams.model_validate({"teacher": {**RESNET, "weights": "timm"}})
+    assert taught.shown_as("tokens") == "tokens(kmeans-resnet18-timm-8192)"
 
 
 def test_a_tokenizer_is_as_good_as_its_codes_are_many() -> None:

@@ -56,7 +56,7 @@ CASES: dict[str, list[str]] = {
     ],
     "mae": [
         f"objective={{name: mae, {DECODER}}}",
-        "target={name: features, teacher: vit_tiny_patch16_224}",
+        "target={name: features, teacher: {name: vit_tiny_patch16_224, weights: random}}",
     ],
     "mage": [f"objective={{name: mage, {DECODER}}}", "masking={name: mage}", TOKENS],
     "mapet": [TOKENS],
