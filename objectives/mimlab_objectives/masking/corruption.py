@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Corruption:
+class Corruption(ABC):
     """How each image of a batch is degraded; every tensor's first dimension is the batch.
 
     A subclass adds its tensors and the method by which an objective applies them.
     """
+
+    @abstractmethod
+    def picture(
+        self, images: Float[Tensor, "batch 3 height width"], patch_size: int
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """What the encoder gets of normalised images, to be looked at."""
+
+    @abstractmethod
+    def changed(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Bool[Tensor, "batch 1 height width"]:
+        """Which pixels are degraded, in images of this size."""
 
     def tensors(self) -> list[Tensor]:
         """Every tensor of it."""

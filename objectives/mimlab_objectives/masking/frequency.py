@@ -12,7 +12,6 @@ from torch import Tensor
 
 from mimlab_objectives.images import from_unit, to_unit
 from mimlab_objectives.keys import uniform
-from mimlab_objectives.masking.corruption import Corruption
 from mimlab_objectives.masking.plan import (
     Application,
     Grid,
@@ -21,12 +20,12 @@ from mimlab_objectives.masking.plan import (
     MaskRequest,
     maskings,
 )
-from mimlab_objectives.masking.whole import plan_of_corruption
+from mimlab_objectives.masking.whole import WholeCorruption, plan_of_corruption
 from mimlab_objectives.registry import Params
 
 
 @dataclass(frozen=True)
-class SpectrumCorruption(Corruption):
+class SpectrumCorruption(WholeCorruption):
     """Which frequencies of each image are kept."""
 
     low: Bool[Tensor, " batch"]
@@ -58,6 +57,14 @@ class SpectrumCorruption(Corruption):
     ) -> Float[Tensor, "batch 3 height width"]:
         """The degraded images: filtered in [0, 1], clamped there, and normalised again."""
         return from_unit(self.filtered(to_unit(images)).clamp(0, 1))
+
+    def picture(
+        self,
+        images: Float[Tensor, "batch 3 height width"],
+        patch_size: int,  # noqa: ARG002
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """The degraded images themselves."""
+        return self.apply(images)
 
 
 class FrequencyParams(Params):

@@ -72,9 +72,9 @@ class GroupMasking(Masking):
     """Degrades random rectangles of pixels until they cover a drawn share of the image.
 
     As Sara-Ahmed/GMML, datasets/datasets_utils.py and main.py, but reproducible. Images are paired
-    in the order of the worker's batch (0 and 1, 2 and 3, …); the last one of an odd number copies
-    from itself. A patch is hidden where all its pixels are degraded, and predicted, with the share
-    of them as its weight, where some are.
+    in the order of the batch (0 and 1, 2 and 3, …), which is that of the read plan; the last one of
+    an odd number copies from itself. A patch is hidden where all its pixels are degraded, and
+    predicted, with the share of them as its weight, where some are.
     """
 
     requires: ClassVar[frozenset[Signal]] = frozenset({"pixels"})
@@ -91,6 +91,7 @@ class GroupMasking(Masking):
             )
         self.params, self.grid = params, grid
         chance = params.replace_probability
+        self.images_together = 2 if chance or params.fill == "replace" else 1
         mean = (1 - chance) * params.ratio + chance * params.replace_ratio
         self.num_hidden = round(mean * grid[0] * grid[1])
 

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from mimlab_objectives.masking.corruption import Corruption
 
 
 @dataclass(frozen=True)
-class PixelCorruption(Corruption, ABC):
+class PixelCorruption(Corruption):
     """What every masking with `application = "pixels"` puts into its plan."""
-
-    @abstractmethod
-    def changed(
-        self, images: Float[Tensor, "batch 3 height width"]
-    ) -> Bool[Tensor, "batch 1 height width"]:
-        """Which pixels are replaced, in images of this size."""
 
     @abstractmethod
     def fill(
@@ -33,3 +27,11 @@ class PixelCorruption(Corruption, ABC):
     ) -> Float[Tensor, "batch 3 height width"]:
         """The degraded images; pixels that are not changed stay bit for bit."""
         return torch.where(self.changed(images), self.fill(images), images)
+
+    def picture(
+        self,
+        images: Float[Tensor, "batch 3 height width"],
+        patch_size: int,  # noqa: ARG002
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """The degraded images themselves."""
+        return self.apply(images)

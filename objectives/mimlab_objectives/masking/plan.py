@@ -126,6 +126,9 @@ class Masking(ABC):
     couples_batch: bool = False
     """Whether an image's mask depends on the other images of its step. Such a masking plans for the
     whole global batch, on every worker, and is given no signal of the objective."""
+    images_together: int = 1
+    """Images in a row that a plan takes content from for each other. Where every worker's share of
+    a batch is a multiple of it, the plan is the same on any number of workers."""
     replaces: bool = False
     """Whether its plans have `replaced` patches: mask tokens among what the encoder is given."""
     count: Count = "exact"

@@ -12,7 +12,6 @@ from pydantic import Field
 from torch import Tensor
 
 from mimlab_objectives.keys import fold
-from mimlab_objectives.masking.corruption import Corruption
 from mimlab_objectives.masking.order import shuffled
 from mimlab_objectives.masking.plan import (
     Application,
@@ -22,8 +21,9 @@ from mimlab_objectives.masking.plan import (
     MaskRequest,
     maskings,
 )
-from mimlab_objectives.masking.whole import plan_of_corruption
+from mimlab_objectives.masking.whole import WholeCorruption, plan_of_corruption
 from mimlab_objectives.registry import Params, ParamsError
+from mimlab_objectives.targets.pixels import patchify, unpatchify
 
 _SIGNS = -1  # the part of a key that is not a row of buckets
 _FAITHFUL = 0.14
@@ -31,7 +31,7 @@ _FAITHFUL = 0.14
 
 
 @dataclass(frozen=True)
-class Projection(Corruption):
+class Projection(WholeCorruption):
     """P = scale · S Sᵀ over tokens: S has one ±1 in each row, at the token's bucket."""
 
     buckets: Int[Tensor, "batch tokens"]
@@ -50,6 +50,14 @@ class Projection(Corruption):
     ) -> Float[Tensor, "batch tokens dim"]:
         """(I − P) x, what `apply` loses."""
         return tokens.float() - self.apply(tokens)
+
+    def picture(
+        self, images: Float[Tensor, "batch 3 height width"], patch_size: int
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """The projection of the patches' pixels: their embedding is linear, so that, but for its
+        bias, it is the same to project before it and after it."""
+        grid = images.shape[2] // patch_size, images.shape[3] // patch_size
+        return unpatchify(self.apply(patchify(images, patch_size)), patch_size, grid)
 
     def sketch(self) -> Float[Tensor, "batch tokens buckets"]:
         """S, a count sketch."""

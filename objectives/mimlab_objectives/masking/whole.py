@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mimlab_objectives.masking.corruption import Corruption
 from mimlab_objectives.masking.plan import Grid, MaskPlan
 from mimlab_objectives.masking.select import plan_of_hidden
+
+
+@dataclass(frozen=True)
+class WholeCorruption(Corruption):
+    """What leaves nothing of an image as it was."""
+
+    def changed(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Bool[Tensor, "batch 1 height width"]:
+        """Every pixel."""
+        return torch.ones_like(images[:, :1], dtype=torch.bool)
 
 
 def plan_of_corruption(corruption: Corruption, grid: Grid, keys: Int[Tensor, " batch"]) -> MaskPlan:

@@ -6,10 +6,12 @@ Exit codes: 0 done, 1 a trial failed or the run was stopped, 2 the input must be
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 import typer
 
 from mimlab.cli import board, data, export, masks, parts, probe, profile, run, study
+from mimlab.cli.usage import UsageError, usage_words
 from mimlab.errors import UserError
 from mimlab.storage.filesystems import RemoteError
 from mimlab_objectives.registry import ParamsError
@@ -41,10 +43,19 @@ def main() -> None:
     So is a part that cannot be built here, such as a teacher whose weights are gone.
     """
     try:
-        app(prog_name="mimlab")
+        code = app(prog_name="mimlab", standalone_mode=False)
+    except UsageError as error:
+        _refuse(usage_words(error))
     except (UserError, RemoteError, ParamsError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(str(error))
+    else:
+        sys.exit(code)
+
+
+def _refuse(words: str) -> NoReturn:
+    if words:
+        print(f"error: {words}", file=sys.stderr)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,15 @@ from mimlab.cli.options import Overrides
 from mimlab.errors import UserError
 
 if TYPE_CHECKING:
+    from jaxtyping import Float, UInt8
+    from torch import Tensor
+
     from mimlab_objectives.masking.plan import Grid, Masking
 
 PREFIX = "masking."
 
 
-def masks(
+def masks(  # noqa: PLR0913  (the options of a command)
     masking: Annotated[str, typer.Option(help="Its name; `mimlab list maskings` shows them.")],
     images: Annotated[
         str, typer.Option(metavar="DATA", help="A data set, `digits`, or a folder of images.")
@@ -27,10 +30,17 @@ def masks(
     image_size: Annotated[int, typer.Option(min=4, help="Height and width, in pixels.")] = 224,
     patch_size: Annotated[int, typer.Option(min=1, help="Of a patch, in pixels.")] = 16,
     draws: Annotated[int, typer.Option(min=24, help="Masks that are counted.")] = 2048,
+    maps: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIDECAR",
+            help="What `prior` follows: maps of the images, made by `mimlab data maps`.",
+        ),
+    ] = None,
 ) -> None:
     """Draw masks over images, how often each position is hidden, and how many patches are.
 
-    Only maskings that need nothing, or the pixels of the images, can be drawn without a trial.
+    Only maskings that need nothing, or the images and maps of them, can be drawn without a trial.
 
     Example: mimlab masks --masking block --ratio 0.6 --images digits --to masks.png
     """
@@ -41,23 +51,55 @@ def masks(
     grid = (image_size // patch_size, image_size // patch_size)
     given = ([] if ratio is None else [f"{PREFIX}ratio={ratio}"]) + list(overrides or [])
     built = _masking(masking, given, grid)
-    _write(built, masking, grid, images, image_size, to, draws)
+    _check_maps(built, masking, maps)
+    pixels, found = _examples(images, maps, image_size, patch_size)
+    _write(built, masking, grid, pixels, found, to, draws)
+
+
+def _check_maps(built: Masking, name: str, maps: str | None) -> None:
+    follows = "prior_map" in built.requires
+    if follows and maps is None:
+        raise UserError(
+            f"--masking {name}: follows a map of each image; name their sidecar, --maps SIDECAR "
+            "(`mimlab data maps` makes one)"
+        )
+    if maps is not None and not follows:
+        raise UserError(f"--maps {maps}: {name} follows no map; leave --maps out")
+
+
+def _examples(
+    images: str, maps: str | None, image_size: int, patch_size: int
+) -> tuple[UInt8[Tensor, "batch size size 3"], Float[Tensor, "batch tokens"] | None]:
+    """Some images, and what a masking follows of them."""
+    import tempfile
+
+    from mimlab.train.example_images import example_images, example_maps
+    from mimlab.train.mask_figure import COLUMNS, ROWS
+
+    count = COLUMNS * ROWS
+    with tempfile.TemporaryDirectory(prefix="mimlab-masks-") as folder:
+        cache = Path(folder)
+        pixels = example_images(images, image_size, count, cache=cache)
+        if maps is None:
+            return pixels, None
+        return pixels, example_maps(maps, images, image_size, patch_size, count, cache=cache)
 
 
 def _write(
-    built: Masking, name: str, grid: Grid, images: str, image_size: int, to: Path, draws: int
+    built: Masking,
+    name: str,
+    grid: Grid,
+    pixels: UInt8[Tensor, "batch size size 3"],
+    maps: Float[Tensor, "batch tokens"] | None,
+    to: Path,
+    draws: int,
 ) -> None:
-    import tempfile
-
     from mimlab.train.boards import encode_png
-    from mimlab.train.example_images import example_images
     from mimlab.train.mask_draws import draw, draw_random
-    from mimlab.train.mask_figure import COLUMNS, ROWS, figure
+    from mimlab.train.mask_figure import figure
     from mimlab.train.pixels import normalise
 
-    with tempfile.TemporaryDirectory(prefix="mimlab-masks-") as cache:
-        pixels = example_images(images, image_size, COLUMNS * ROWS, cache=Path(cache))
-    own = draw(built, name, normalise(pixels), grid, num_draws=draws)
+    own = draw(built, name, normalise(pixels), grid, num_draws=draws, maps=maps)
     hidden = round(float(own.counts.float().mean()))
     random = draw_random(hidden, "random, at the same count", grid, num_draws=draws)
     try:
@@ -87,11 +129,11 @@ def _masking(name: str, given: list[str], grid: Grid) -> Masking:
         hint = nearest(name, maskings)
         raise UserError(f"--masking {name}: no masking is called so; {hint}{', '.join(maskings)}")
     entry = maskings[name]
-    needs = entry.part.requires - (OF_THE_LOOP & {"pixels"})
+    needs = entry.part.requires - OF_THE_LOOP
     if needs:
         raise UserError(
-            f"--masking {name}: needs {', '.join(sorted(needs))}, which only a trial or its data "
-            "can give; the boards of a trial show its masks (`mimlab board`)"
+            f"--masking {name}: needs {', '.join(sorted(needs))}, which only a trial can give; the "
+            "boards of a trial show its masks (`mimlab board`)"
         )
     if entry.part.application in ("spectrum", "projection"):
         raise UserError(

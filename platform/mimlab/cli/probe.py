@@ -14,7 +14,9 @@ from mimlab.cli.run import STOPPED
 
 if TYPE_CHECKING:
     from mimlab.probe.added import AddedWork
+    from mimlab.probe.task import ProbeOrder
     from mimlab.storage.folders import SubmissionFolder
+    from mimlab.storage.records import ProbeRecord
 
 
 def probe(
@@ -44,14 +46,14 @@ def probe(
         ),
     ] = None,
 ) -> None:
-    """Add a probe to finished trials: to their results, and to MLflow.
+    """Add a probe to finished trials and to the baselines under them: to results, and to MLflow.
 
     It runs in this process, one encoder after the other on all cores and a GPU if there is one.
     What has a result already is not repeated, so the same command goes on where it was interrupted.
 
     Example: mimlab probe sweeps/quickstart.yaml --probe attentive --set probe.epochs=10
     """
-    from mimlab.probe.added import choose, work_of  # torch takes seconds to import
+    from mimlab.probe.added import baselines_of, choose, work_of  # torch takes seconds to import
     from mimlab.spec.asked_probe import asked_probe
     from mimlab.spec.load import load_study
     from mimlab.storage.holding import held
@@ -65,12 +67,15 @@ def probe(
     chosen = choose(Store(root), name)
     threads = len(os.sched_getaffinity(0))
     work = work_of(chosen, asked, all_steps=all_steps, threads=threads, use_gpu=True)
+    baselines = baselines_of(chosen, asked, threads=threads, use_gpu=True)
     for trial in chosen.unfinished:
         typer.echo(f"{trial.id} has not finished and is left out")
     with contextlib.ExitStack() as stack:
         for owner in chosen.owners():
             stack.enter_context(held(owner))
         failed = [line for one in work for line in _run(one, asked.label)]
+        if baselines is not None:
+            failed += _run_baselines(baselines, chosen.submission)
         _show(chosen.submission)
     if failed:
         raise typer.Exit(STOPPED)
@@ -79,24 +84,47 @@ def probe(
 
 def _run(work: AddedWork, label: str) -> list[str]:
     """Probe the exports of a trial, saying what came of each; what failed, a line each."""
-    from mimlab.probe.labels import metric_key
     from mimlab.probe.task import probe_file, probe_step
 
     trial, failed = work.trial, []
     if not work.steps:
         typer.echo(f"{trial.id} has its results of {label} already")
     for step in work.steps:
+        said = f"{trial.id} {label} at step {step}"
         try:
             for record in probe_step(work.order, trial, step, [label]):
                 trial.store.write_record(trial.file(probe_file(label, step)), record)
-                score = record.metrics[metric_key(label)]
-                typer.echo(
-                    f"{trial.id} {label} at step {step}: {score:.4f} ({record.seconds:.0f} s)"
-                )
+                _say(said, record, "probe")
         except (ValueError, RuntimeError) as error:
-            failed.append(f"{trial.id} {label} at step {step}: {str(error).splitlines()[-1]}")
-            typer.echo(failed[-1], err=True)
+            failed.append(_failed(said, error))
     return failed
+
+
+def _run_baselines(order: ProbeOrder, submission: SubmissionFolder) -> list[str]:
+    """Probe an untrained encoder and raw pixels; what failed, a line."""
+    from mimlab.probe.task import baseline_file, baseline_records
+
+    try:
+        for record in baseline_records(order, submission):
+            name = record.encoder_hash
+            path = submission.file(baseline_file(name, record.probe))
+            submission.store.write_record(path, record)
+            _say(f"baseline {name} {record.probe}", record, f"baseline/{name}")
+    except (ValueError, RuntimeError) as error:
+        return [_failed("the baselines could not be measured", error)]
+    return []
+
+
+def _say(what: str, record: ProbeRecord, prefix: str) -> None:
+    from mimlab.probe.labels import metric_key
+
+    score = record.metrics[metric_key(record.probe, prefix)]
+    typer.echo(f"{what}: {score:.4f} ({record.seconds:.0f} s)")
+
+
+def _failed(what: str, error: Exception) -> str:
+    typer.echo(line := f"{what}: {str(error).splitlines()[-1]}", err=True)
+    return line
 
 
 def _show(submission: SubmissionFolder) -> None:

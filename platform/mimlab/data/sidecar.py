@@ -122,6 +122,20 @@ def training_fingerprints(places: Mapping[str, str]) -> dict[str, str]:
     return {name: m.fingerprint for name, m in manifests.items() if m.kind == "map"}
 
 
+def label_fingerprints(places: Mapping[str, str]) -> dict[str, str]:
+    """Fingerprints of named sidecars of labels, from their manifests.
+
+    Raises UserError, also where one holds no labels.
+    """
+    manifests = {name: _read_manifest(place_of(place)) for name, place in places.items()}
+    for name, manifest in manifests.items():
+        if manifest.kind != "labels_map":
+            raise UserError(
+                f"{places[name]}: holds values, not labels; import it with `--kind labels`"
+            )
+    return {name: manifest.fingerprint for name, manifest in manifests.items()}
+
+
 def _read_manifest(root: Place) -> SidecarManifest:
     file = root / SIDECAR
     if not file.is_file():

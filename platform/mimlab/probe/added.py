@@ -14,9 +14,9 @@ from mimlab.errors import UserError
 from mimlab.export.choice import exported_encoders, last_encoder
 from mimlab.probe.base import Probe
 from mimlab.probe.config import metric_of
-from mimlab.probe.due import settings_of, unanswered
-from mimlab.probe.task import ProbeOrder
-from mimlab.spec.study import Splits, trial_spec
+from mimlab.probe.due import Reads, answers, reads_of, settings_of, unanswered
+from mimlab.probe.task import ProbeOrder, missing_baselines
+from mimlab.spec.study import trial_spec
 from mimlab.storage.folders import SubmissionFolder, TrialFolder, find_submission, submissions
 from mimlab.storage.records import DONE, OwnerRecord, TrialRecord
 from mimlab.storage.store import Store
@@ -35,8 +35,8 @@ class Chosen:
     unfinished: list[TrialFolder]
 
     def owners(self) -> list[SubmissionFolder]:
-        """The submissions whose leases keep others from writing to the trials."""
-        ids = [_owner(trial) or self.submission.id for trial in self.trials]
+        """The submissions whose leases keep others from writing to the trials and baselines."""
+        ids = [self.submission.id, *filter(None, map(_owner, self.trials))]
         return [SubmissionFolder(self.submission.store, name) for name in dict.fromkeys(ids)]
 
 
@@ -88,9 +88,9 @@ def work_of(
         if images not in data:
             data[images] = DataSet.open(resolve_images(images, trial.store.scratch("data")))
         spec = _spec(record, probe, data[images])
-        splits = trial_spec(spec).data.splits
-        _refuse_other_settings(trial, probe, splits)
-        missing = unanswered({step: [probe] for step in steps}, trial.probes(), splits)
+        reads = reads_of(trial_spec(spec))
+        _refuse_other_settings(trial, probe, reads)
+        missing = unanswered({step: [probe] for step in steps}, trial.probes(), reads)
         order = ProbeOrder(
             storage=str(trial.store.root),
             spec=spec,
@@ -100,6 +100,24 @@ def work_of(
         )
         work.append(AddedWork(trial, order, sorted(missing)))
     return work
+
+
+def baselines_of(chosen: Chosen, probe: Probe, *, threads: int, use_gpu: bool) -> ProbeOrder | None:
+    """The order to probe the submission's baselines, too, of its first trial; None where their
+    results are there already. Raises UserError as `work_of` does."""
+    store, record = chosen.submission.store, chosen.submission.trial_records()[0]
+    data = DataSet.open(resolve_images(record.resolved["data"]["images"], store.scratch("data")))
+    resolved = _spec(record, probe, data)
+    spec = trial_spec(resolved)
+    if not missing_baselines(chosen.submission, spec.probes, reads_of(spec)):
+        return None
+    return ProbeOrder(
+        storage=str(store.root),
+        spec=resolved,
+        data=str(data.root),
+        threads=threads,
+        use_gpu=use_gpu,
+    )
 
 
 def _find(store: Store, name: str) -> SubmissionFolder:
@@ -163,16 +181,16 @@ def _spec(record: TrialRecord, probe: Probe, data: DataSet) -> dict[str, Any]:
     return record.resolved | {"probes": [probe.model_dump(mode="json")]}
 
 
-def _refuse_other_settings(trial: TrialFolder, probe: Probe, splits: Splits) -> None:
-    asked = settings_of(probe, splits)
+def _refuse_other_settings(trial: TrialFolder, probe: Probe, reads: Reads) -> None:
+    asked = {"protocol": probe.protocol} | settings_of(probe, reads)
     for record in trial.probes():
-        if record.probe != probe.label or record.error or record.settings == asked:
+        if record.probe != probe.label or record.error or answers(record, probe, reads):
             continue
-        keys = sorted(asked.keys() | record.settings.keys())
+        found = {"protocol": record.protocol} | record.settings
         differing = [
-            f"{key} {record.settings.get(key)} there, {asked.get(key)} here"
-            for key in keys
-            if record.settings.get(key) != asked.get(key)
+            f"{key} {found.get(key)} there, {asked.get(key)} here"
+            for key in sorted(asked.keys() | found.keys())
+            if found.get(key) != asked.get(key)
         ]
         raise UserError(
             f"trial {trial.id} has a result of {probe.label} at step {record.step} with other "

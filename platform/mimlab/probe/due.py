@@ -1,29 +1,60 @@
-"""Which probes are due at which step: a pure function of the study."""
+"""Which probes are due at which step, and which of them have no result yet."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from mimlab.data.sidecar import label_fingerprints
 from mimlab.probe.base import Probe
-from mimlab.spec.study import Splits
+from mimlab.spec.study import Splits, TrialSpec
 from mimlab.storage.records import ProbeRecord
 from mimlab.train.schedule import steps_every
 
 
-def settings_of(probe: Probe, splits: Splits) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Reads:
+    """What the probes of a trial read besides its encoder."""
+
+    splits: Splits
+    label_maps: Mapping[str, str] = field(default_factory=dict)
+    """Fingerprints of label maps, by the names of their sidecars."""
+
+
+def reads_of(spec: TrialSpec) -> Reads:
+    """From the manifests of the label maps that probes ask for. Raises UserError."""
+    asked = {probe.label_maps for probe in spec.probes}
+    places = {name: place for name, place in spec.data.sidecars.items() if name in asked}
+    return Reads(spec.data.splits, label_fingerprints(places))
+
+
+def settings_of(probe: Probe, reads: Reads) -> dict[str, Any]:
     """What a probe's result depends on besides the encoder, in JSON form."""
     own = probe.model_dump(mode="json", exclude={"name", "every_epochs", "at"})
-    return own | {"fit_split": splits.probe_fit, "test_split": splits.probe_test}
+    own |= {"fit_split": reads.splits.probe_fit, "test_split": reads.splits.probe_test}
+    if probe.label_maps is not None:
+        own["label_maps"] = reads.label_maps[probe.label_maps]
+    return own
+
+
+def answers(record: ProbeRecord, probe: Probe, reads: Reads) -> bool:
+    """Whether a record is what this probe would give; a failed one is no answer."""
+    if record.error or (record.probe, record.protocol) != (probe.label, probe.protocol):
+        return False
+    return record.settings == settings_of(probe, reads)
 
 
 def unanswered(
-    due: dict[int, list[Probe]], records: Sequence[ProbeRecord], splits: Splits
+    due: dict[int, list[Probe]], records: Sequence[ProbeRecord], reads: Reads
 ) -> dict[int, list[Probe]]:
-    """What of `due` has no result with the same settings yet; a failed probe has none."""
-    answered = [(r.step, r.probe, r.settings) for r in records if not r.error]
+    """What of `due` has no result under the same protocol and settings yet."""
+
+    def answered(step: int, probe: Probe) -> bool:
+        return any(r.step == step and answers(r, probe, reads) for r in records)
+
     missing = {
-        step: [p for p in probes if (step, p.label, settings_of(p, splits)) not in answered]
+        step: [probe for probe in probes if not answered(step, probe)]
         for step, probes in due.items()
     }
     return {step: probes for step, probes in missing.items() if probes}

@@ -12,10 +12,9 @@ from timm.models import VisionTransformer
 
 from mimlab.probe.base import Probe
 from mimlab.probe.config import CollapseWatch
-from mimlab.probe.due import settings_of
+from mimlab.probe.due import Reads, settings_of
 from mimlab.probe.features import Encode, encoder_of, extract, raw_pixels
 from mimlab.probe.given import Features, Given, ProbeData
-from mimlab.spec.study import Splits
 from mimlab.storage.records import ProbeRecord
 from mimlab_objectives.probes.features import Pooling
 
@@ -41,7 +40,7 @@ class Setting:
     """Where and how the probes of a trial run."""
 
     source: ProbeData
-    splits: Splits
+    reads: Reads
     watch: CollapseWatch
     device: torch.device
     threads: int
@@ -110,7 +109,7 @@ def _record(
     return ProbeRecord(
         probe=probe.label,
         protocol=probe.protocol,
-        settings=settings_of(probe, setting.splits),
+        settings=settings_of(probe, setting.reads),
         step=subject.step,
         epoch=subject.epoch,
         metrics={f"{subject.prefix}/{probe.label}/{key}": value for key, value in scores.items()},

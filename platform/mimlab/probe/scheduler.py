@@ -9,7 +9,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from mimlab.probe.base import Probe
-from mimlab.probe.due import settings_of, unanswered
+from mimlab.probe.due import reads_of, settings_of, unanswered
 from mimlab.probe.remote import OWN_PROCESSES, probe_export
 from mimlab.probe.task import ProbeOrder, probe_file
 from mimlab.spec.study import trial_spec
@@ -37,7 +37,7 @@ class ProbeScheduler:
         self._trial = trial
         self._due = due
         self._order = order
-        self._splits = trial_spec(order.spec).data.splits
+        self._reads = reads_of(trial_spec(order.spec))
         # A probe runs beside its trial, not in the trial's own small placement group.
         beside = PlacementGroupSchedulingStrategy(None)  # pyright: ignore[reportArgumentType]
         self._task = ray.remote(
@@ -55,7 +55,7 @@ class ProbeScheduler:
         # First what has ended, so that nothing that is no longer busy stays unreported.
         self._collect()
         records = self._trial.probes()
-        missing = unanswered(self._due, records, self._splits)
+        missing = unanswered(self._due, records, self._reads)
         for step in self._trial.steps("exports"):
             waits = step in missing and step not in self._given_up | self._running.keys()
             if waits and read_card(self._trial, step):
@@ -93,12 +93,12 @@ class ProbeScheduler:
         reason = _in_a_line(error)
         self._given_up.add(step)
         TrialLog(self._trial).write("probe failed", {"step": step, "reason": reason})
-        missing = unanswered(self._due, self._trial.probes(), self._splits)
+        missing = unanswered(self._due, self._trial.probes(), self._reads)
         for probe in missing.get(step, []):
             record = ProbeRecord(
                 probe=probe.label,
                 protocol=probe.protocol,
-                settings=settings_of(probe, self._splits),
+                settings=settings_of(probe, self._reads),
                 step=step,
                 epoch=0.0,
                 metrics={},

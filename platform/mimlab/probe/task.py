@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from mimlab.data.manifest import DataSet
 from mimlab.probe.base import Baseline, Probe
+from mimlab.probe.due import Reads, answers, reads_of
 from mimlab.probe.evaluate import Setting, Subject, TellOf, evaluate_all
 from mimlab.probe.given import ProbeData
 from mimlab.spec.study import TrialSpec, trial_spec
@@ -29,13 +30,26 @@ def probe_file(label: str, step: int) -> str:
     return f"probes/{label}-{step:09d}.json"
 
 
-def baseline_files(probes: Sequence[Probe]) -> list[str]:
-    """Names of the files that the baselines of these probes are written to."""
-    return [_baseline_file(name, probe.label) for probe in probes for name in probe.baselines]
+def baseline_file(name: str, label: str) -> str:
+    """Of the probe called `label` of the baseline `name`, in the submission's folder."""
+    return f"baselines/{name}-{label}.json"
 
 
-def _baseline_file(name: str, label: str) -> str:
-    return f"{name}-{label}.json"
+def missing_baselines(
+    submission: SubmissionFolder, probes: Sequence[Probe], reads: Reads
+) -> dict[Baseline, list[Probe]]:
+    """Baseline → the probes that have no result of it under the same settings yet."""
+
+    def answered(name: Baseline, probe: Probe) -> bool:
+        path = submission.file(baseline_file(name, probe.label))
+        record = submission.store.read_record(path, ProbeRecord)
+        return record is not None and answers(record, probe, reads)
+
+    missing: dict[Baseline, list[Probe]] = {
+        name: [p for p in probes if name in p.baselines and not answered(name, p)]
+        for name in (RANDOM_INIT, RAW_PIXELS)
+    }
+    return {name: probes for name, probes in missing.items() if probes}
 
 
 class ProbeOrder(BaseModel):
@@ -90,22 +104,32 @@ def probe_step(
 
 
 def probe_baselines(order: dict, submission_id: str) -> None:
-    """What an untrained encoder and raw pixels give under the same probes: the floor to beat.
+    """Write what the baselines of a submission give, where that is not known yet.
 
-    `order` is a `ProbeOrder` in JSON form; the encoder has its trial's random weights, also where
-    the trial starts from others.
+    `order` is a `ProbeOrder` in JSON form.
     """
     told = ProbeOrder.model_validate(order)
     submission = SubmissionFolder(Store(told.storage), submission_id)
+    for record in baseline_records(told, submission):
+        path = submission.file(baseline_file(record.encoder_hash, record.probe))
+        submission.store.write_record(path, record)
+
+
+def baseline_records(told: ProbeOrder, submission: SubmissionFolder) -> Iterator[ProbeRecord]:
+    """What an untrained encoder and raw pixels give under the same probes: the floor to beat.
+
+    Those that are missing, each as soon as there is one; `encoder_hash` is the baseline's name. The
+    encoder has its trial's random weights, also where the trial starts from others.
+    """
     spec = trial_spec(told.spec)
-    untrained = build_objective(spec).backbone.vit.eval().to(told.device())
+    missing = missing_baselines(submission, spec.probes, reads_of(spec))
     setting = _setting(told, spec, _say_nothing)
-    for name, model in ((RANDOM_INIT, untrained), (RAW_PIXELS, None)):
+    for name, probes in missing.items():
+        model = None
+        if name == RANDOM_INIT:
+            model = build_objective(spec).backbone.vit.eval().to(told.device())
         subject = Subject(model, name, prefix=f"baseline/{name}")
-        probes = [probe for probe in spec.probes if name in probe.baselines]
-        for record in evaluate_all(probes, subject, setting):
-            path = submission.file(f"baselines/{_baseline_file(name, record.probe)}")
-            submission.store.write_record(path, record)
+        yield from evaluate_all(probes, subject, setting)
 
 
 def _say_nothing(label: str, said: dict[str, int | float]) -> None:
@@ -124,4 +148,4 @@ def _setting(told: ProbeOrder, spec: TrialSpec, tell: TellOf) -> Setting:
         augment=spec.data.augment,
         sidecars=spec.data.sidecars,
     )
-    return Setting(source, splits, spec.collapse, told.device(), told.threads, tell)
+    return Setting(source, reads_of(spec), spec.collapse, told.device(), told.threads, tell)

@@ -16,9 +16,9 @@ from ray.tune.progress_reporter import TrialProgressCallback
 
 from mimlab.errors import UserError
 from mimlab.probe.base import Probe
-from mimlab.probe.due import unanswered
+from mimlab.probe.due import reads_of, unanswered
 from mimlab.probe.remote import OWN_PROCESSES, probe_baselines
-from mimlab.probe.task import ProbeOrder, baseline_files
+from mimlab.probe.task import ProbeOrder, missing_baselines
 from mimlab.search.cluster import Cluster, local_cluster
 from mimlab.search.fingerprint import code_zip, fingerprint
 from mimlab.search.hour_limit import HourLimit
@@ -104,7 +104,7 @@ class Driver:
         """Probes of a trial's exports that are due and have no result, e.g. since they changed."""
         spec = trial_spec(self._trials[trial.id].resolved)
         exports = set(trial.steps("exports"))
-        missing = unanswered(due_of(spec, self.planned.data), trial.probes(), spec.data.splits)
+        missing = unanswered(due_of(spec, self.planned.data), trial.probes(), reads_of(spec))
         return {step: probes for step, probes in missing.items() if step in exports}
 
     @contextlib.contextmanager
@@ -265,8 +265,8 @@ class Driver:
 
     def _start_baselines(self, trial: TrialRecord) -> ray.ObjectRef | None:
         study = self.planned.study
-        have = self.submission.store.list(self.submission.file("baselines"))
-        if set(baseline_files(study.probes)) <= set(have):
+        spec = trial_spec(trial.resolved)
+        if not missing_baselines(self.submission, spec.probes, reads_of(spec)):
             return None
         order = ProbeOrder(
             storage=str(self.submission.store.root),

@@ -9,7 +9,7 @@ from mimlab.data.manifest import DataSet
 from mimlab.data.sidecar import Kind, Sidecar
 from mimlab.errors import UserError
 from mimlab.spec.errors import Problem
-from mimlab.spec.study import TrialSpec
+from mimlab.spec.study import PRIOR, TrialSpec
 from mimlab.spec.survey import Check
 
 
@@ -30,6 +30,8 @@ def sidecar_check(data: DataSet) -> Check:
             kind, refusal = opened(place)
             if kind == "map" and name in labels:
                 refusal = f"{place}: holds values, not labels; import it with `--kind labels`"
+            if kind == "labels_map" and name == PRIOR:
+                refusal = f"{place}: holds labels, not values; import it with `--kind map`"
             if refusal:
                 yield Problem(("data", "sidecars", name), refusal)
 

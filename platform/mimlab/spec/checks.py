@@ -117,7 +117,7 @@ def _problems(spec: TrialSpec, study: Study, parts: Check) -> Iterator[Problem]:
         yield Problem((section, error.field), str(error))
     else:
         yield from parts(spec)
-        yield from _masking_problems(spec, grid)
+        yield from _masking_problems(spec, grid, study.resources.workers)
     yield from _batch_problems(spec, study.resources.workers)
     yield from _budget_problems(spec, study)
     yield from ranking_problems(study.sweep, spec.probes, spec.train.budget.epochs)
@@ -161,7 +161,7 @@ def _part_problems(spec: TrialSpec) -> Iterator[Problem]:
             yield Problem(("probes", number, "name"), message)
 
 
-def _masking_problems(spec: TrialSpec, grid: Grid) -> Iterator[Problem]:
+def _masking_problems(spec: TrialSpec, grid: Grid, workers: int) -> Iterator[Problem]:
     objective = objectives[spec.objective.name].part
     try:
         masking = maskings[spec.masking.name].part(spec.masking, grid)
@@ -200,6 +200,21 @@ def _masking_problems(spec: TrialSpec, grid: Grid) -> Iterator[Problem]:
             ("objective", MASK_TOKEN),
             f"{spec.masking.name} {_REPLACES}: set {MASK_TOKEN} to true",
         )
+    yield from _together_problems(spec, masking.images_together, workers)
+
+
+def _together_problems(spec: TrialSpec, together: int, workers: int) -> Iterator[Problem]:
+    """Images that a masking takes together must not be cut apart by what each worker gets."""
+    batch = spec.train.batch_size
+    share, rest = divmod(batch, workers)
+    if workers == 1 or rest or not share % together:
+        return
+    whole = workers * math.lcm(spec.train.accumulate, together)
+    yield Problem(
+        ("train", "batch_size"),
+        f"{batch} images on {workers} workers are {share} each, but {spec.masking.name} takes "
+        f"every {together} in a row together; {_multiples(batch, whole)} would do",
+    )
 
 
 def pairing_problem(objective: type[Objective], masking: Masking | type[Masking]) -> str | None:
@@ -230,13 +245,17 @@ def _batch_problems(spec: TrialSpec, workers: int) -> Iterator[Problem]:
     batch, parts = spec.train.batch_size, spec.train.accumulate * workers
     if batch % parts == 0:
         return
-    below, above = batch // parts * parts, math.ceil(batch / parts) * parts
-    legal = f"{below} or {above}" if below else f"{above}"
     yield Problem(
         ("train", "batch_size"),
         f"{batch} images do not divide into {parts} equal micro-batches (accumulate "
-        f"{spec.train.accumulate} × workers {workers}); {legal} would",
+        f"{spec.train.accumulate} × workers {workers}); {_multiples(batch, parts)} would",
     )
+
+
+def _multiples(number: int, of: int) -> str:
+    """The nearest below, where that is not 0, and above."""
+    below, above = number // of * of, math.ceil(number / of) * of
+    return f"{below} or {above}" if below else f"{above}"
 
 
 def _budget_problems(spec: TrialSpec, study: Study) -> Iterator[Problem]:

@@ -1,4 +1,4 @@
-"""Boards: fixed images as input, masked, predicted, and what was to be predicted."""
+"""Boards: fixed images whole, as the encoder sees them, predicted, and what was to be predicted."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from torch.nn import functional
 
 from mimlab.train.feed import Planner
 from mimlab.train.pixels import normalise, to_pixels
+from mimlab.train.seen import Seen, seen_of
 from mimlab_objectives.masking.plan import MaskPlan
 from mimlab_objectives.objectives.base import Batch, Objective, Progress
 from mimlab_objectives.targets.base import Target
 from mimlab_objectives.targets.pixels import unpatchify
 
-GREY = 128
-"""Where a patch is hidden."""
 MIN_SIDE_PX = 96
 """Smaller images are enlarged to at least this side, pixel by pixel."""
 GAP_PX = 4
@@ -37,12 +36,16 @@ class BoardMaker:
         images: UInt8[Tensor, "batch height width 3"],
         ids: Int[Tensor, " batch"],
         device: torch.device,
+        *,
+        maps: Float[Tensor, "batch tokens"] | None = None,
     ) -> None:
+        """`maps`: those of the images, where the masking follows one."""
         self._objective = objective
         self._planner = planner
         self._images = images
         self._ids = ids
         self._device = device
+        self._maps = maps
 
     def draw(self) -> Callable[[], bytes]:
         """Predict now, with the weights as they are; the result encodes the PNG when called."""
@@ -55,22 +58,20 @@ class BoardMaker:
 
     def _predict(self) -> UInt8[np.ndarray, "height width 3"]:
         images = normalise(self._images.to(self._device))
-        # No map of these images is read: a masking that follows one is drawn by chance.
-        no_map = torch.full((len(images), 1), torch.nan, device=self._device)
-        rows, columns = self._objective.backbone.grid
-        batch = Batch(self._ids, images, maps=no_map.expand(-1, rows * columns))
+        maps = None if self._maps is None else self._maps.to(self._device)
+        batch = Batch(self._ids, images, maps=maps)
         keys = self._planner.keys(self._ids, torch.zeros_like(self._ids))
         progress = Progress(0, 0.0)
         plan = self._planner.plan(keys, progress, objective=self._objective, batch=batch)
         plan = plan.to(self._device)
         predicted = self._picture(self._objective.reconstruct(batch, plan), plan)
-        target = self._objective.target
+        seen, target = seen_of(self._images, plan), self._objective.target
         if target.kind == "pixels":
-            return compose(self._images, plan, predicted)
+            return compose(self._images, seen, predicted)
         if target.kind == "latent":
-            return compose(self._images, plan, predicted, fill=False)
+            return compose(self._images, seen, predicted, fill=False)
         truth = self._picture(target.to_pixels(_as_prediction(target, batch), batch.images), plan)
-        return compose(self._images, plan, predicted, truth, fill=False)
+        return compose(self._images, seen, predicted, truth, fill=False)
 
     def _picture(
         self, patches: Float[Tensor, "batch rounds tokens patch_dim"], plan: MaskPlan
@@ -90,24 +91,19 @@ def _as_prediction(target: Target, batch: Batch) -> Float[Tensor, "batch 1 token
 
 def compose(
     images: UInt8[Tensor, "batch height width 3"],
-    plan: MaskPlan,
+    seen: Seen,
     predicted: UInt8[Tensor, "batch height width 3"],
     truth: UInt8[Tensor, "batch height width 3"] | None = None,
     *,
     fill: bool = True,
 ) -> UInt8[np.ndarray, "board_height board_width 3"]:
-    """Rows: the images, with hidden patches grey, with hidden patches predicted.
+    """Rows: the images, what is seen of them, and that with predictions where it was withheld.
 
     Where predictions are no pixels, `fill` is off: the third row is their picture alone, and
     `truth`, the picture of the target, is a fourth.
     """
-    rows, columns = plan.grid
-    side_y, side_x = images.shape[1] // rows, images.shape[2] // columns
-    hidden = plan.hidden[:, 0].cpu().view(-1, rows, columns)
-    hidden = hidden.repeat_interleave(side_y, 1).repeat_interleave(side_x, 2)[..., None]
-    masked = torch.where(hidden, torch.tensor(GREY, dtype=torch.uint8), images)
-    shown = torch.where(hidden, predicted, images) if fill else predicted
-    rows_shown = [images, masked, shown] + ([] if truth is None else [truth])
+    shown = torch.where(seen.withheld, predicted, images) if fill else predicted
+    rows_shown = [images, seen.images, shown] + ([] if truth is None else [truth])
     scale = max(1, -(-MIN_SIDE_PX // images.shape[1]))
     strips = [_strip(part.numpy(), scale) for part in rows_shown]
     return np.concatenate(strips, axis=0)

@@ -40,15 +40,19 @@ def draw(
     *,
     num_draws: int,
     seed: int = 0,
+    maps: Float[Tensor, "batch tokens"] | None = None,
 ) -> Draws:
     """`num_draws` masks, over the whole of a training (progress 0 to 1), of `images` in turns.
 
-    A masking that requires anything is given the images' pixels, and nothing else.
+    A masking that requires anything is given the images' pixels, and their `maps`.
     """
+    known: dict[Signal, Tensor] = {"pixels": images} if masking.requires else {}
+    if maps is not None:
+        known["prior_map"] = maps
 
     def plan(keys: Int[Tensor, " batch"], progress: float, step: int) -> MaskPlan:
-        chosen = images[torch.arange(step * BATCH, step * BATCH + len(keys)) % len(images)]
-        signals: dict[Signal, Tensor] = {"pixels": chosen} if masking.requires else {}
+        turn = torch.arange(step * BATCH, step * BATCH + len(keys)) % len(images)
+        signals: dict[Signal, Tensor] = {name: signal[turn] for name, signal in known.items()}
         return masking.plan(MaskRequest(keys, progress, key_of(seed, "step", step), signals))
 
     return _draws(plan, title, grid, num_draws, seed)

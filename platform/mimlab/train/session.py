@@ -13,11 +13,9 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from mimlab.data.manifest import DataSet
-from mimlab.data.map_views import MapView, map_views
 from mimlab.data.read_plan import ReadPlan
 from mimlab.data.rendering import ViewSpec
 from mimlab.data.segments import Place
-from mimlab.data.sidecar import open_sidecars
 from mimlab.data.source import ReadResources
 from mimlab.data.stream import BatchStream, StreamOptions
 from mimlab.data.subset import training_split
@@ -25,13 +23,12 @@ from mimlab.data.views import UnreadableImage
 from mimlab.errors import TrialError
 from mimlab.probe.config import metric_of
 from mimlab.spec.paths import CONTENT_PREFIX
-from mimlab.spec.study import PRIOR, trial_spec
+from mimlab.spec.study import trial_spec
 from mimlab.storage.control import Outcome
 from mimlab.storage.folders import TrialFolder
 from mimlab.storage.lease import check_fence
 from mimlab.storage.records import CheckpointManifest, StatusRecord
 from mimlab.storage.weights import read_weights
-from mimlab.train.boards import BoardMaker
 from mimlab.train.build import build_masking, build_objective
 from mimlab.train.checkpoint import TrainingState, discard, newest_checkpoint
 from mimlab.train.clock import Clock
@@ -43,10 +40,12 @@ from mimlab.train.memory import out_of_memory, ran_out
 from mimlab.train.meter import Diverged, Meter
 from mimlab.train.optimizer import build_optimizer
 from mimlab.train.pixels import normalise
+from mimlab.train.prior_maps import followed_maps
 from mimlab.train.reporter import Reporter
 from mimlab.train.saver import SavePlan, Saver, Trained, Writing
 from mimlab.train.schedule import decay_of, schedule_of, steps_every
 from mimlab.train.stepper import Stepper, figure_names
+from mimlab.train.trial_board import board_maker
 from mimlab_objectives.backbones.initial import start_from
 from mimlab_objectives.objectives.base import Progress
 
@@ -160,7 +159,8 @@ class Session:
             stream.close()
 
     def _stream(self, start: int) -> BatchStream:
-        data = self.spec.data
+        data, patch_size = self.spec.data, self.objective.backbone.patch_size
+        followed = followed_maps(self.planner.masking, data.sidecars, self.data, patch_size)
         return BatchStream(
             self.split,
             self.plan,
@@ -168,7 +168,7 @@ class Session:
                 size=data.image_size,
                 augment=data.augment,
                 seed=self.spec.seed,
-                maps=self._map_views(),
+                maps=() if followed is None else (followed,),
             ),
             start_step=start,
             stop_step=self.schedule.total_steps,
@@ -178,14 +178,6 @@ class Session:
                 resources=ReadResources(decode=data.decode == "tasks"),
             ),
         )
-
-    def _map_views(self) -> tuple[MapView, ...]:
-        """Of the sidecars that the masking asks for; no other is read."""
-        place = self.spec.data.sidecars.get(PRIOR)
-        if place is None or "prior_map" not in self.planner.masking.requires:
-            return ()
-        opened = open_sidecars({PRIOR: place}, self.data)
-        return map_views(opened, self.objective.backbone.patch_size)
 
     def _stepper(self, optimizer: torch.optim.Optimizer) -> Stepper:
         return Stepper(
@@ -291,9 +283,6 @@ class Session:
     def _saver(
         self, reporter: Reporter, optimizer: torch.optim.Optimizer, stepper: Stepper
     ) -> Saver:
-        images, ids = fixed_images(
-            self.data, self.spec.data.splits.probe_test, self.spec.data.image_size, BOARD_IMAGES
-        )
         return Saver(
             self.trial,
             Trained(
@@ -306,7 +295,14 @@ class Session:
             ),
             self.save_plan(),
             reporter=reporter,
-            boards=BoardMaker(self.objective, self.whole_planner, images, ids, self.device),
+            boards=board_maker(
+                self.spec,
+                self.objective,
+                self.whole_planner,
+                self.data,
+                count=BOARD_IMAGES,
+                device=self.device,
+            ),
             writing=self._writing(),
             next_batch_hash=self.next_batch_hash,
         )

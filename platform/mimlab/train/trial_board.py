@@ -1,4 +1,4 @@
-"""The board of a trial as it stands in the storage, whoever trained it and where."""
+"""Boards of a trial: of its fixed images, while it trains or as it stands in the storage."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import torch
 from mimlab.data.builtin import resolve_images
 from mimlab.data.manifest import DataSet
 from mimlab.errors import UserError
-from mimlab.spec.study import trial_spec
+from mimlab.spec.study import TrialSpec, trial_spec
 from mimlab.storage.folders import TrialFolder
 from mimlab.train.boards import BoardMaker
 from mimlab.train.build import build_masking, build_objective
 from mimlab.train.checkpoint import TrainingState, newest_checkpoint, read_checkpoint
 from mimlab.train.feed import Planner
 from mimlab.train.fixed_images import fixed_images
+from mimlab.train.prior_maps import fixed_maps, followed_maps
+from mimlab_objectives.objectives.base import Objective
 
 
 def trial_board(trial: TrialFolder, *, step: int | None, count: int) -> tuple[bytes, int]:
@@ -28,10 +30,27 @@ def trial_board(trial: TrialFolder, *, step: int | None, count: int) -> tuple[by
     objective.load_state_dict(state.objective)
     objective.eval()
     data = DataSet.open(resolve_images(spec.data.images, trial.store.scratch("data")))
-    images, ids = fixed_images(data, spec.data.splits.probe_test, spec.data.image_size, count)
     planner = Planner(build_masking(spec, objective.backbone.grid), spec.seed)
-    board = BoardMaker(objective, planner, images, ids, torch.device("cpu"))
+    board = board_maker(spec, objective, planner, data, count=count, device=torch.device("cpu"))
     return board.draw()(), state.step
+
+
+def board_maker(
+    spec: TrialSpec,
+    objective: Objective,
+    planner: Planner,
+    data: DataSet,
+    *,
+    count: int,
+    device: torch.device,
+) -> BoardMaker:
+    """Boards of `count` images of the probes' test split, with the maps that a masking follows."""
+    chosen = data, spec.data.splits.probe_test, spec.data.image_size, count
+    images, ids = fixed_images(*chosen)
+    patch_size = objective.backbone.patch_size
+    view = followed_maps(planner.masking, spec.data.sidecars, data, patch_size)
+    maps = None if view is None else fixed_maps(view, *chosen)
+    return BoardMaker(objective, planner, images, ids, device, maps=maps)
 
 
 def _state(trial: TrialFolder, step: int | None) -> TrainingState:

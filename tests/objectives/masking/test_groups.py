@@ -75,6 +75,24 @@ def test_content_comes_from_the_partner_or_from_itself() -> None:
         assert torch.isin(source, image).all()
 
 
+@pytest.mark.parametrize("fill", ["noise", "zeros", "copy", "replace"])
+def test_a_batch_that_is_cut_between_pairs_is_planned_as_a_whole(fill: str) -> None:
+    images = torch.randn(12, 3, 32, 32)
+    masking = GroupMasking(GroupsParams.model_validate({"fill": fill}), (8, 8))
+    assert masking.images_together == 2
+    whole = groups_of(masking.plan(MaskRequest(KEYS[:12], signals={"pixels": images})))
+    for start, stop in ((0, 4), (4, 12)):
+        keys, own = KEYS[start:stop], images[start:stop]
+        part = groups_of(masking.plan(MaskRequest(keys, signals={"pixels": own})))
+        assert torch.equal(part.pixels, whole.pixels[start:stop])
+        assert torch.equal(part.content, whole.content[start:stop])
+
+
+def test_images_that_need_no_partner_may_be_cut_anywhere() -> None:
+    alone = GroupsParams(fill="copy", replace_probability=0)
+    assert GroupMasking(alone, (8, 8)).images_together == 1
+
+
 def test_half_of_the_images_are_filled_from_their_partner_at_a_smaller_share() -> None:
     images = torch.ones(300, 3, 32, 32)
     groups = groups_of(plan_of(images, fill="zeros"))

@@ -40,22 +40,32 @@ def test_the_first_page_names_every_command(call) -> None:
 def test_no_arguments_print_the_help(call, arguments: list[str]) -> None:
     said = call(*arguments)
     assert "Usage: mimlab" in said.words and "Commands" in said.words
+    assert said.err == ""
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"),
+    ("arguments", "told"),
     [
-        (["train"], "No such command 'train'"),
-        (["run"], "Missing argument 'STUDY'"),
-        (["run", "tiny.yaml", "--fast"], "No such option: --fast"),
+        (["train"], "mimlab: no such command 'train'"),
+        (["run"], "mimlab run: missing argument 'STUDY'"),
+        (["run", "tiny.yaml", "--fast"], "mimlab run: no such option: --fast"),
+        (["run", "tiny.yaml", "--set"], "mimlab: option '--set' requires an argument"),
         (["list", "colours"], "'colours' is not one of"),
-        (["data", "import", "x"], "Missing option '--to'"),
+        (["masks", "--draws", "many"], "mimlab masks: invalid value for '--draws': "),
+        (["data", "import", "x"], "mimlab data import: missing option '--to'"),
+        (
+            ["data", "maps", "masks", "--for", "data", "--to", "maps"],
+            "mimlab data maps: missing option '--kind'. Choose from: map, labels;",
+        ),
     ],
 )
-def test_a_command_that_does_not_exist_is_named(call, arguments: list[str], named: str) -> None:
+def test_a_wrong_command_line_is_one_line(call, arguments: list[str], told: str) -> None:
     said = call(*arguments)
-    assert said.code == 2
-    assert named in said.words and said.out == ""
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("error: mimlab") and said.err.count("\n") == 1
+    assert told in said.err
+    command = said.err.removeprefix("error: ").partition(":")[0]
+    assert said.err.endswith(f"; `{command} --help` says what it takes\n")
 
 
 def test_the_module_runs_as_a_program(tmp_path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from mimlab.data.importing_maps import import_maps
+from mimlab.data.manifest import DataSet
+from mimlab.data.sidecar import Kind
 from mimlab.spec.parts import register_parts
 from mimlab.train.mask_draws import draw, draw_random
 from mimlab_objectives.masking.block import BlockUnrepaired
@@ -53,6 +57,14 @@ def test_the_same_seed_draws_the_same() -> None:
     one, two = (draw_random(10, "", (8, 8), num_draws=100) for _ in range(2))
     other = draw_random(10, "", (8, 8), num_draws=100, seed=1)
     assert torch.equal(one.shown, two.shown) and not torch.equal(one.shown, other.shown)
+
+
+def test_maps_are_followed_image_by_image() -> None:
+    images, maps = torch.zeros(2, 3, 32, 32), torch.zeros(2, 64)
+    maps[0, :32] = maps[1, 32:] = 1.0
+    masking = masking_of("prior", ratio=0.5, weight=1.0)
+    shown = draw(masking, "", images, (8, 8), num_draws=70, maps=maps).shown.flatten(1)
+    assert torch.equal(shown, maps.bool()[torch.arange(70) % 2])
 
 
 @pytest.fixture
@@ -111,3 +123,49 @@ def test_a_folder_without_images_is_refused(call, folder: Path) -> None:
     (folder / "empty").mkdir()
     said = call("masks", "--masking", "random", "--images", "empty", "--to", "masks.png", *SMALL)
     assert said.code == 2 and "holds no image that can be read" in said.err
+
+
+@pytest.fixture
+def sidecars(intact_digits: Path, folder: Path) -> Callable[[str, Kind], Path]:
+    """Writes a sidecar of the digits whose maps mark the left half."""
+
+    def write(name: str, kind: Kind) -> Path:
+        (folder / f"{name}-files").mkdir()
+        left = np.repeat([[1, 0]], 2, axis=0).astype(np.uint8)
+        for number in range(DataSet.open(intact_digits).manifest.images):
+            cv2.imwrite(str(folder / f"{name}-files" / f"{number:04d}.png"), left)
+        import_maps(folder / f"{name}-files", intact_digits, folder / name, kind=kind)
+        return folder / name
+
+    return write
+
+
+PRIOR = ["--masking", "prior", "--set", "masking.weight=1", "--to", "masks.png", *SMALL]
+
+
+def test_real_maps_are_followed(call, folder: Path, sidecars: Callable[[str, Kind], Path]) -> None:
+    said = call("masks", *PRIOR, "--images", "digits", "--maps", sidecars("left", "map"))
+    assert (said.code, said.err) == (0, "")
+    # Wherever the map marks always, elsewhere never.
+    assert "hides 32.0 of 64 patches (32 to 32), a position in 0.00 to 1.00 of the" in said.out
+    assert (folder / "masks.png").exists()
+
+
+def test_maps_that_cannot_be_followed_are_one_line(
+    call, folder: Path, photos: Path, sidecars: Callable[[str, Kind], Path]
+) -> None:
+    labels, values = sidecars("classes", "labels_map"), sidecars("left", "map")
+    for options, told in (
+        ([*PRIOR, "--images", "digits"], "follows a map of each image; name their sidecar, --maps"),
+        ([*PRIOR, "--images", "digits", "--maps", "nowhere"], "nowhere: no sidecar.json"),
+        ([*PRIOR, "--images", "digits", "--maps", labels], "holds labels, not values; import it"),
+        ([*PRIOR, "--images", "photos", "--maps", values], "photos: is no data set, so no maps"),
+        (
+            ["--masking", "random", *SMALL, "--to", "masks.png", "--maps", values],
+            "random follows no map; leave --maps out",
+        ),
+    ):
+        said = call("masks", "--images", "digits", *options)
+        assert (said.code, said.out) == (2, "")
+        assert said.err.startswith("error: ") and told in said.err and said.err.count("\n") == 1
+    assert not (folder / "masks.png").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from mlflow import MlflowClient
 
 from mimlab.storage import lease
 from mimlab.storage.folders import TrialFolder
-from mimlab.storage.records import StatusRecord, TrialsRecord, TrialState
+from mimlab.storage.records import ProbeRecord, StatusRecord, TrialsRecord, TrialState
 
 ATTENTIVE = ("--probe", "attentive", "--set", "probe.epochs=1", "--storage", "results")
 KEY = "probe/attentive/top1"
@@ -50,6 +51,33 @@ def test_the_last_export_is_probed_and_shown(call, folder: Path, made) -> None:
     assert (run.info.status, run.data.tags["mimlab.state"]) == ("FINISHED", "finished")
     held = lease.current(made.trial.store, made.submission.id)
     assert held is not None and held.released
+
+
+def test_the_baselines_are_probed_once_for_all_trials(call, folder: Path, made) -> None:
+    options = ("--probe", "low_shot", "--set", "probe.fraction=0.1", "--storage", "results")
+    said = call("probe", made.trial.id, *options)
+    baselines = {
+        record.encoder_hash: record
+        for record in (
+            made.trial.store.read_record(made.submission.file(f"baselines/{name}"), ProbeRecord)
+            for name in made.trial.store.list(made.submission.file("baselines"))
+        )
+    }
+    assert sorted(baselines) == ["random-init", "raw-pixels"]
+    for name, record in baselines.items():
+        key = f"baseline/{name}/low_shot_10pct/top1"
+        score = record.metrics[key]
+        assert f"baseline {name} low_shot_10pct: {score:.4f}" in said.out
+        client = MlflowClient(tracking_uri=f"sqlite:///{folder}/results/mlflow.db")
+        (point,) = client.get_metric_history(made.submission.mlflow().run_id, key)
+        assert point.value == score
+    # The export is of weights that never trained: the same encoder, so the same score.
+    own = made.trial.probes()[0].metrics["probe/low_shot_10pct/top1"]
+    assert own == baselines["random-init"].metrics["baseline/random-init/low_shot_10pct/top1"]
+    compared = call("compare", "tiny", "--storage", "results", "--json")
+    rows = {row["label"]: row["scores"] for row in json.loads(compared.out)["baselines"]}
+    assert all(rows[name]["probe/low_shot_10pct/top1"] for name in baselines)
+    assert "baseline" not in call("probe", made.submission.id, *options, "--all-steps").out
 
 
 def test_it_goes_on_where_it_was_and_repeats_nothing(call, made) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from mimlab.probe.config import KnnProbe, LinearProbe
-from mimlab.probe.due import due_steps, settings_of, unanswered
+from mimlab.probe.due import Reads, due_steps, settings_of, unanswered
+from mimlab.probe.kinds.segmentation import SegmentationProbe
 from mimlab.spec.study import Splits
 from mimlab.storage.records import ProbeRecord
 
 KNN = KnnProbe(name="knn", every_epochs=10)
 LINEAR = LinearProbe(name="linear", at="end")
+READS = Reads(Splits(), {"segmentation": "a" * 64})
 
 
 def names(due) -> dict[int, list[str]]:
@@ -33,7 +35,7 @@ def record(step: int, probe, **changes) -> ProbeRecord:
     return ProbeRecord(
         probe=probe.name,
         protocol="knn/1",
-        settings=settings_of(probe, Splits()),
+        settings=settings_of(probe, READS),
         step=step,
         epoch=1.0,
         metrics={"probe/knn/top1": 0.5},
@@ -49,8 +51,8 @@ def record(step: int, probe, **changes) -> ProbeRecord:
 def test_a_record_answers_for_its_own_settings_only() -> None:
     due = {100: [KNN], 200: [KNN, LINEAR]}
     other = KNN.model_copy(update={"k": 5})
-    assert names(unanswered(due, [record(100, KNN)], Splits())) == {200: ["knn", "linear"]}
-    assert names(unanswered(due, [record(100, other)], Splits())) == {
+    assert names(unanswered(due, [record(100, KNN)], READS)) == {200: ["knn", "linear"]}
+    assert names(unanswered(due, [record(100, other)], READS)) == {
         100: ["knn"],
         200: ["knn", "linear"],
     }
@@ -58,14 +60,29 @@ def test_a_record_answers_for_its_own_settings_only() -> None:
 
 def test_when_a_probe_runs_is_not_one_of_its_settings() -> None:
     rarer = KNN.model_copy(update={"every_epochs": 20.0, "at": "end"})
-    assert unanswered({100: [rarer]}, [record(100, KNN)], Splits()) == {}
+    assert unanswered({100: [rarer]}, [record(100, KNN)], READS) == {}
 
 
 def test_a_failed_probe_is_no_answer() -> None:
     failed = record(100, KNN, error="out of memory", metrics={})
-    assert names(unanswered({100: [KNN]}, [failed], Splits())) == {100: ["knn"]}
+    assert names(unanswered({100: [KNN]}, [failed], READS)) == {100: ["knn"]}
 
 
 def test_other_splits_are_another_question() -> None:
-    splits = Splits(probe_test="val")
-    assert names(unanswered({100: [KNN]}, [record(100, KNN)], splits)) == {100: ["knn"]}
+    reads = Reads(Splits(probe_test="val"))
+    assert names(unanswered({100: [KNN]}, [record(100, KNN)], reads)) == {100: ["knn"]}
+
+
+def test_another_version_of_a_protocol_is_another_question() -> None:
+    old = record(100, KNN, protocol="knn/0")
+    assert names(unanswered({100: [KNN]}, [old], READS)) == {100: ["knn"]}
+
+
+def test_other_label_maps_are_another_question_of_those_who_read_them() -> None:
+    one, other = (Reads(Splits(), {"segmentation": name * 64}) for name in "ab")
+    probe = SegmentationProbe(name="segmentation", at="end")
+    found = record(100, probe, protocol=probe.protocol, settings=settings_of(probe, one))
+    assert found.settings["label_maps"] == "a" * 64
+    assert unanswered({100: [probe]}, [found], one) == {}
+    assert names(unanswered({100: [probe]}, [found], other)) == {100: ["segmentation"]}
+    assert settings_of(KNN, one) == settings_of(KNN, other)

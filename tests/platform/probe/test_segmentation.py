@@ -16,8 +16,10 @@ from mimlab.data.manifest import DataSet
 from mimlab.data.map_views import map_views
 from mimlab.data.sidecar import Sidecar
 from mimlab.errors import UserError
+from mimlab.probe.base import Probe
+from mimlab.probe.due import reads_of, unanswered
 from mimlab.probe.segmented import SegmentedImages
-from mimlab.probe.task import baseline_files, probe_baselines, probe_export
+from mimlab.probe.task import probe_baselines, probe_export
 from mimlab.spec.checks import legal_trials
 from mimlab.spec.load import load_study
 from mimlab.spec.study import trial_spec
@@ -95,7 +97,9 @@ def written(tmp_path: Path, create_tiny: Callable, scenes: Scenes) -> Callable:
     return write
 
 
-def test_two_regions_are_found_in_the_patches_of_an_encoder(written: Callable) -> None:
+def test_two_regions_are_found_in_the_patches_of_an_encoder(
+    written: Callable, scenes: Scenes
+) -> None:
     made = written(PROBES)
     probe_export(made.order().model_dump(mode="json"), made.trial.id, 24, ["segmentation"])
     (record,) = made.trial.probes()
@@ -104,6 +108,29 @@ def test_two_regions_are_found_in_the_patches_of_an_encoder(written: Callable) -
     assert set(record.metrics) == {"probe/segmentation/miou"}
     assert record.metrics["probe/segmentation/miou"] > 0.95
     assert all(is_known(key) for key in record.metrics)
+    assert record.settings["label_maps"] == scenes.labels.fingerprint
+
+
+def test_a_result_on_other_label_maps_is_no_answer(
+    written: Callable, scenes: Scenes, tmp_path: Path
+) -> None:
+    made = written("probes=[{name: segmentation, epochs: 1, max_fit: 20, at: end}]")
+    probe_export(made.order().model_dump(mode="json"), made.trial.id, 24, ["segmentation"])
+    spec = trial_spec(made.spec)
+    due: dict[int, list[Probe]] = {24: list(spec.probes)}
+    assert unanswered(due, made.trial.probes(), reads_of(spec)) == {}
+    swapped = Path(str(scenes.labels.root)).parent / "maps"
+    for file in swapped.rglob("*.png"):
+        labels = np.asarray(Image.open(file))
+        target = tmp_path / "swapped" / file.relative_to(swapped)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.where(labels == 255, 255, 1 - labels).astype(np.uint8)).save(target)
+    other = import_maps(
+        tmp_path / "swapped", scenes.data.root, tmp_path / "other", kind="labels_map"
+    ).sidecar
+    data = spec.data.model_copy(update={"sidecars": {"segmentation": str(other.root)}})
+    changed = spec.model_copy(update={"data": data})
+    assert unanswered(due, made.trial.probes(), reads_of(changed)) == due
 
 
 def test_the_baseline_is_the_untrained_encoder(written: Callable) -> None:
@@ -111,7 +138,7 @@ def test_the_baseline_is_the_untrained_encoder(written: Callable) -> None:
     probe_baselines(made.order().model_dump(mode="json"), made.submission.id)
     store = made.trial.store
     (file,) = store.list(made.submission.file("baselines"))
-    assert [file] == baseline_files(trial_spec(made.spec).probes)
+    assert file == "random-init-segmentation.json"
     record = store.read_record(made.submission.file(f"baselines/{file}"), ProbeRecord)
     assert record is not None and record.num_fit == 40
     assert set(record.metrics) == {"baseline/random-init/segmentation/miou"}

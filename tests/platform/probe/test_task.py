@@ -7,8 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from mimlab.probe.due import settings_of
-from mimlab.probe.task import probe_baselines, probe_export
+from mimlab.probe.due import reads_of, settings_of
+from mimlab.probe.task import (
+    baseline_file,
+    baseline_records,
+    missing_baselines,
+    probe_baselines,
+    probe_export,
+)
 from mimlab.spec.study import trial_spec
 from mimlab.storage.records import ProbeRecord
 
@@ -31,7 +37,7 @@ def test_each_probe_that_is_asked_leaves_one_record(exported: Callable) -> None:
     assert (knn.num_fit, knn.num_test) == (train, test)
     assert (linear.num_fit, linear.num_test) == (200, test)
     spec = trial_spec(made.order.spec)
-    settings = [settings_of(probe, spec.data.splits) for probe in spec.probes]
+    settings = [settings_of(probe, reads_of(spec)) for probe in spec.probes]
     assert [knn.settings, linear.settings] == settings
     for record in (knn, linear):
         assert (record.step, record.epoch, record.error) == (24, 2.4, "")
@@ -98,3 +104,19 @@ def test_baselines_are_the_untrained_encoder_and_raw_pixels(exported: Callable) 
     # The export here is of weights that never trained: the same encoder, so the same score.
     knn = run(made, 24, "knn")[0]
     assert scores["baseline/random-init/knn/top1"] == knn.metrics["probe/knn/top1"]
+
+
+def test_baselines_that_are_known_are_not_measured_again(exported: Callable) -> None:
+    made = exported([24], PROBES)
+    store, spec = made.trial.store, trial_spec(made.order.spec)
+    probe_baselines(made.order.model_dump(mode="json"), made.submission.id)
+    assert missing_baselines(made.submission, spec.probes, reads_of(spec)) == {}
+    path = made.submission.file(baseline_file("raw-pixels", "knn"))
+    old = store.read_record(path, ProbeRecord)
+    store.write_record(path, old.model_copy(update={"settings": old.settings | {"k": 7}}))
+    missing = missing_baselines(made.submission, spec.probes, reads_of(spec))
+    assert {name: [p.label for p in probes] for name, probes in missing.items()} == {
+        "raw-pixels": ["knn"]
+    }
+    (redone,) = baseline_records(made.order, made.submission)
+    assert (redone.encoder_hash, redone.probe, redone.metrics) == ("raw-pixels", "knn", old.metrics)

@@ -124,3 +124,11 @@ def test_a_name_or_an_address_that_is_none_is_refused(
         create_tiny(tmp_path, change)
     [line] = str(caught.value).splitlines()
     assert line.startswith(f"--set {change}: ") and reason in line
+
+
+def test_labels_in_the_place_of_a_map_to_follow_are_refused(
+    tmp_path: Path, tiny_study: str, maps: Callable[..., Path]
+) -> None:
+    labels = maps("labels", 3, "labels_map")
+    with pytest.raises(UserError, match="holds labels, not values; import it with `--kind map`"):
+        planned_ids(tmp_path, tiny_study, f"data.sidecars={{prior: {labels}}}")

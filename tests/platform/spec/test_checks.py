@@ -108,6 +108,30 @@ def test_a_batch_must_divide_into_micro_batches(studies, accumulate: int, worker
     )
 
 
+GMML = {"objective": {"name": "gmml"}, "masking": {"name": "groups"}}
+
+
+def test_workers_must_not_part_images_that_are_taken_together(studies) -> None:
+    train = {"budget": {"epochs": 1}, "batch_size": 66, "accumulate": 11}
+    message = refused(studies, "batch_size", **GMML, train=train, resources={"workers": 2})
+    assert message == (
+        "train.batch_size: 66 images on 2 workers are 33 each, but groups takes every 2 in a row "
+        "together; 44 or 88 would do"
+    )
+
+
+@pytest.mark.parametrize(
+    ("masking", "batch_size", "workers"),
+    [({}, 65, 1), ({}, 68, 2), ({"replace_probability": 0.0}, 66, 2)],
+)
+def test_images_that_stay_together_are_fine(
+    studies, masking: dict[str, Any], batch_size: int, workers: int
+) -> None:
+    train = {"budget": {"epochs": 1}, "batch_size": batch_size}
+    changed = GMML | {"masking": GMML["masking"] | masking}
+    assert studies.trials(studies.text(**changed, train=train, resources={"workers": workers}))
+
+
 @pytest.mark.parametrize(
     ("stopping", "word", "sentence"),
     [

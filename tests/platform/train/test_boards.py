@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from mimlab.train.boards import GAP_PX, GREY, BoardMaker, compose, encode_png
+from mimlab.train.boards import GAP_PX, BoardMaker, compose, encode_png
 from mimlab.train.fixed_images import fixed_images
+from mimlab.train.seen import GREY, seen_of
 from mimlab.train.session import Session
 from mimlab_objectives.masking.plan import MaskPlan, MaskRequest
 from mimlab_objectives.masking.uniform import Random, RandomParams
@@ -43,7 +44,7 @@ def hidden_pixels(plan: MaskPlan, image: int) -> np.ndarray:
 
 def test_rows_are_input_masked_and_filled(plan: MaskPlan) -> None:
     images, predicted = noise(0), noise(1)
-    board = compose(images, plan, predicted)
+    board = compose(images, seen_of(images, plan), predicted)
     assert board.shape == (3 * (SIDE + GAP_PX), 3 * (SIDE + GAP_PX), 3)
     for i in range(3):
         hidden = hidden_pixels(plan, i)
@@ -58,7 +59,7 @@ def test_rows_are_input_masked_and_filled(plan: MaskPlan) -> None:
 
 def test_small_images_are_enlarged_pixel_by_pixel(plan: MaskPlan) -> None:
     images = noise(0)
-    board = compose(images, plan, noise(1))
+    board = compose(images, seen_of(images, plan), noise(1))
     expected = images[0].numpy().repeat(SCALE, axis=0).repeat(SCALE, axis=1)
     assert (board[:SIDE, :SIDE] == expected).all()
 
