@@ -69,7 +69,7 @@ class A2Mim(Objective):
         """The loss of one micro-batch: the mean over degraded pixels, plus that of the spectra."""
         assert isinstance(plan.corruption, PixelCorruption)
         prediction = self._predict(batch, plan)
-        target = self.target.compute(batch.images)
+        target = self.target.of(batch)
         changed = plan.corruption.changed(batch.images)
         size = self.backbone.patch_size
         pixels = patchwise_output(changed_pixel_losses(prediction, target, changed, size), plan)

@@ -18,6 +18,9 @@ class Batch:
     """int64, −1 where a sample has none; for objectives that say so (`uses_labels`)."""
     maps: Float[Tensor, "batch tokens"] | None = None
     """Mean of a sidecar's map in each patch, under the same crop and flip; None without one."""
+    stored: Int[Tensor, "batch tokens"] | Float[Tensor, "batch tokens width"] | None = None
+    """Codes (int64) or features (float32) of each patch of this very view, from a token store;
+    None without one."""
 
     def __len__(self) -> int:
         return self.images.shape[0]
@@ -29,4 +32,5 @@ class Batch:
             self.images[start:stop],
             None if self.labels is None else self.labels[start:stop],
             None if self.maps is None else self.maps[start:stop],
+            None if self.stored is None else self.stored[start:stop],
         )

@@ -95,7 +95,7 @@ class Cae(Objective):
         latent = self.teach(batch.images, plan, ids)
         alignment = functional.mse_loss(regressed.float(), latent, reduction="none").mean(-1)
         prediction = in_place(self._decode(regressed, ids), ids, plan)
-        whole = patch_losses(prediction, self.target.compute(batch.images), self._loss)
+        whole = patch_losses(prediction, self.target.of(batch), self._loss)
         predicted = whole.flatten(0, 1).gather(1, ids)
         return placed_output(
             predicted + self._alignment * alignment,

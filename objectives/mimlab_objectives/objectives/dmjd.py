@@ -63,7 +63,7 @@ class Dmjd(Objective):
     def forward(self, batch: Batch, plan: MaskPlan, progress: Progress) -> ObjectiveOutput:  # noqa: ARG002
         """The loss of one micro-batch. Raises ValueError if the plan's counts differ by image."""
         encoded = self.backbone.encode_visible(batch.images, plan)
-        target = self.target.compute(batch.images)
+        target = self.target.of(batch)
         hidden = patch_losses(self._decode(encoded, plan), target, self.loss)
         return with_image_term(
             patchwise_output(hidden, plan),

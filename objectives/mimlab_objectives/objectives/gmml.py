@@ -60,7 +60,7 @@ class Gmml(Objective):
         """The loss of one micro-batch: the mean over degraded pixels."""
         assert isinstance(plan.corruption, PixelCorruption)
         changed = plan.corruption.changed(batch.images)
-        target = self.target.compute(batch.images)
+        target = self.target.of(batch)
         losses = changed_pixel_losses(
             self._predict(batch, plan), target, changed, self.backbone.patch_size
         )

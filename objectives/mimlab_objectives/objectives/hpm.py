@@ -99,7 +99,7 @@ class Hpm(Objective):
         """The loss of one micro-batch. Raises ValueError if the plan's counts differ by image."""
         encoded = self.backbone.encode_visible(batch.images, plan)
         prediction = self._decode(self.decoder, encoded, plan)
-        losses = patch_losses(prediction, self.target.compute(batch.images), self.loss)
+        losses = patch_losses(prediction, self.target.of(batch), self.loss)
         scores = self._decode(self.scorer, encoded, plan)[..., 0]
         compare = ranking_losses if self.params.ranking == "relative" else standardised_losses
         ranking = compare(scores, losses, plan.predicted).mean(1)

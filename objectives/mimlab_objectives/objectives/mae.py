@@ -77,7 +77,7 @@ class Mae(Objective):
     def forward(self, batch: Batch, plan: MaskPlan, progress: Progress) -> ObjectiveOutput:  # noqa: ARG002
         """The loss of one micro-batch. Raises ValueError if the plan's counts differ by image."""
         prediction = self._predict(batch, plan)
-        target = self.target.compute(batch.images)
+        target = self.target.of(batch)
         return patchwise_output(patch_losses(prediction, target, self.loss), plan)
 
     @torch.no_grad()

@@ -97,7 +97,7 @@ class Mage(Objective):
 
     def forward(self, batch: Batch, plan: MaskPlan, progress: Progress) -> ObjectiveOutput:  # noqa: ARG002
         """The loss of one micro-batch. Raises ValueError if the plan's counts differ by image."""
-        codes = self.target.compute(batch.images)
+        codes = self.target.of(batch)
         logits = self._predict(codes, plan).float()
         per_patch = functional.cross_entropy(
             logits.movedim(-1, 1),
@@ -120,7 +120,7 @@ class Mage(Objective):
         self, batch: Batch, plan: MaskPlan
     ) -> Float[Tensor, "batch rounds tokens patch_dim"]:
         """Predicted codes as the target draws them."""
-        logits = self._predict(self.target.compute(batch.images), plan)
+        logits = self._predict(self.target.of(batch), plan)
         return self.target.to_pixels(logits, batch.images)
 
     def _predict(

@@ -68,7 +68,7 @@ class Permuted(Objective):
         order = target_order(plan)
         prediction = self.predict(batch.images, plan, order)
         image = torch.arange(len(batch), device=order.device)[:, None, None]
-        target = self.target.compute(batch.images)[image, order].flatten(0, 1)
+        target = self.target.of(batch)[image, order].flatten(0, 1)
         losses = patch_losses(prediction.unsqueeze(1), target, self.loss).view(order.shape)
         per_patch = losses.new_zeros(plan.hidden.shape).scatter(2, order, losses)
         asked = torch.zeros_like(plan.hidden).scatter(2, order, True)

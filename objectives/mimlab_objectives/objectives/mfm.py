@@ -54,7 +54,7 @@ class Mfm(Objective):
         """The loss of one micro-batch; it counts removed frequencies of each channel."""
         assert isinstance(plan.corruption, SpectrumCorruption)
         prediction = self._predict(batch, plan)[:, 0]
-        target = self.target.compute(batch.images)
+        target = self.target.of(batch)
         predicted, wanted = (
             unpatchify(patches, self.backbone.patch_size, plan.grid)
             for patches in (prediction, target)

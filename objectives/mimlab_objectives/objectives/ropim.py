@@ -53,7 +53,7 @@ class Ropim(Objective):
         """The loss of one micro-batch."""
         assert isinstance(plan.corruption, Projection)
         prediction = self._predict(batch, plan)[:, 0].float()
-        target = self.target.compute(batch.images)
+        target = self.target.of(batch)
         removed = plan.corruption.removed(target - prediction)
         return patchwise_output(removed.abs().mean(-1)[:, None], plan)
 

@@ -59,7 +59,7 @@ class SimMim(Objective):
     def forward(self, batch: Batch, plan: MaskPlan, progress: Progress) -> ObjectiveOutput:  # noqa: ARG002
         """The loss of one micro-batch; any number of hidden patches in each image."""
         prediction = self._predict(batch, plan)
-        target = self.target.compute(batch.images)
+        target = self.target.of(batch)
         return patchwise_output(patch_losses(prediction, target, self.loss), plan)
 
     @torch.no_grad()

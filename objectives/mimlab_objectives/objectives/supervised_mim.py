@@ -85,7 +85,7 @@ class SupervisedMim(Objective):
         encoded = self.backbone.encode_all(batch.images)
         logits = self.head(image_features(self.backbone, encoded)).float()
         label_loss = functional.cross_entropy(logits, batch.labels, reduction="none")
-        target = self.target.compute(batch.images)
+        target = self.target.of(batch)
         per_patch = patch_losses(self._predict(batch, plan), target, self.loss)
         patches = patchwise_output(per_patch, plan)
         count = patches.loss_count

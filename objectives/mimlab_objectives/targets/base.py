@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mimlab_objectives.masking.plan import Grid
+from mimlab_objectives.objectives.batch import Batch
 from mimlab_objectives.registry import Registry
 
 TargetKind = Literal["pixels", "vectors", "classes", "latent"]
@@ -37,6 +38,12 @@ class Target(nn.Module, ABC):
     def fit(self, images: Float[Tensor, "images 3 height width"]) -> None:
         """Learn what has to be known before training, from the same images in every trial."""
         raise NotImplementedError(f"{type(self).__name__} asked for no images")
+
+    def of(
+        self, batch: Batch
+    ) -> Float[Tensor, "batch tokens target_dim"] | Int[Tensor, "batch tokens"]:
+        """Targets of every patch of a batch: computed, unless they were stored beforehand."""
+        return self.compute(batch.images)
 
     @abstractmethod
     def compute(

@@ -5,6 +5,12 @@
 
 `map` is a grey PNG, null where the image has none. Of kind `map` it has 8 or 16 bits and stands for
 values from 0 to 1; of kind `labels_map` it has 8 bits, each pixel a class, 255 being none.
+
+A token store is a sidecar of kind `codes` or `features`. In the place of `map` its rows have a
+column for each view, `view_0`, `view_1` …: the bytes of that view's codes or features, little-endian,
+rows of the grid one after the other. Beside them lies what made them:
+
+<root>/encoder.json, encoder.safetensors   the tokenizer, and the mean patch of each code (`patches`)
 """
 
 from __future__ import annotations
@@ -24,6 +30,7 @@ from mimlab.data.manifest import DataSet, SplitEntry
 from mimlab.data.map_pixels import map_digest
 from mimlab.data.reader import ColumnSource
 from mimlab.data.shard_files import Entry, check_shards
+from mimlab.data.views import AugmentConfig
 from mimlab.errors import UserError
 from mimlab.storage.filesystems import RemoteError
 from mimlab.storage.remote_path import Place, RemotePath, opened, place_of
@@ -32,7 +39,10 @@ FORMAT = "mimlab-sidecar"
 VERSION = 1
 SIDECAR = "sidecar.json"
 
-Kind = Literal["map", "labels_map"]
+Kind = Literal["map", "labels_map", "codes", "features"]
+
+VIEW_COLUMN = "view_{}"
+"""Name of a view's column in a token store."""
 
 
 class Maker(Entry):
@@ -42,6 +52,37 @@ class Maker(Entry):
     """In words, for people."""
     sha256: str
     """Hash over the contents of the files that were imported, in the order of ids."""
+
+
+class StoredViews(Entry):
+    """Which views of the images were encoded: a function of the seed, an id and a view's number."""
+
+    seed: int
+    count: int
+    """Views of an image; an epoch uses number epoch mod count."""
+    image_size: int
+    """Side in pixels of the views that train on them."""
+    augment: AugmentConfig
+    """Their crop and flip."""
+    renderer: str
+    """What decoded and scaled: versions of this code and of its libraries."""
+
+
+class StoredEncoder(Entry):
+    """The tokenizer or teacher that encoded them; `encoder.json` says how to build it."""
+
+    label: str
+    """In short, for people."""
+    part: str
+    """Its registered name."""
+    weights_sha256: str
+    """`PatchEncoder.weights_sha256`."""
+    width: int
+    """How many codes there are, or the length of a feature."""
+    size: int
+    """Side in pixels of the images that it read, rendered from the same box."""
+    grid: tuple[int, int]
+    """Rows and columns of patches."""
 
 
 class SidecarManifest(Entry):
@@ -54,16 +95,21 @@ class SidecarManifest(Entry):
     images: str
     """Fingerprint of the data set that it belongs to."""
     kind: Kind
-    dtype: Literal["uint8", "float32"]
+    dtype: Literal["uint8", "uint16", "int32", "float16", "float32"]
     """Of a value as it is read."""
-    shape: tuple[int, int] | None
-    """(height, width) where all maps share it; null: each has its own."""
+    shape: tuple[int, ...] | None
+    """Of a sample: (height, width) where all maps share it; null: each has its own. Of a view of a
+    token store: (tokens,) or (tokens, length)."""
     num_classes: int | None
     """Highest label + 1; null where there are no labels."""
     maker: Maker
     missing: int
     """Images without a map."""
     splits: list[SplitEntry]
+    views: StoredViews | None = None
+    """Of a token store."""
+    encoder: StoredEncoder | None = None
+    """Of a token store."""
 
 
 @dataclass(frozen=True)
