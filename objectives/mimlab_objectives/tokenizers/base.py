@@ -30,7 +30,7 @@ class PatchEncoder(nn.Module, ABC):
     width: int
     """How many codes there are, or the length of a feature."""
     fit_points: int = 0
-    """Patches that it has to see before it encodes anything; `fit` is called with their features."""
+    """Patches that it has to see before it encodes anything: `fit` is called with their points."""
 
     def __init__(self, params: Params, grid: Grid) -> None:
         super().__init__()
@@ -68,7 +68,8 @@ class PatchEncoder(nn.Module, ABC):
         digest = hashlib.sha256()
         for name, tensor in sorted(self.all_weights().items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            plain = tensor.detach().cpu().contiguous().flatten()
+            digest.update(plain.view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
 

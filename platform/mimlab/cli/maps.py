@@ -10,11 +10,11 @@ from mimlab.cli.bars import bar
 from mimlab.cli.options import Json
 
 if TYPE_CHECKING:
-    from mimlab.data.sidecar import Kind, Sidecar
+    from mimlab.data.sidecar import MapKind, Sidecar
 
 UNUSED_SHOWN = 3
 
-KINDS: dict[str, Kind] = {"map": "map", "labels": "labels_map"}
+KINDS: dict[str, MapKind] = {"map": "map", "labels": "labels_map"}
 
 
 def maps(

@@ -22,7 +22,7 @@ from mimlab.data.map_files import Matches, match_maps
 from mimlab.data.map_pixels import NO_CLASS, encode_map, map_digest, pixels_digest, read_map
 from mimlab.data.publishing import commit, publishing_at, sync_file
 from mimlab.data.shard_files import ShardEntry
-from mimlab.data.sidecar import SIDECAR, Kind, Maker, Sidecar, SidecarManifest
+from mimlab.data.sidecar import SIDECAR, Maker, MapKind, Sidecar, SidecarManifest
 from mimlab.errors import UserError
 from mimlab.storage.filesystems import RemoteError
 from mimlab.storage.remote_path import Place, RemotePath, opened, place_of, staged
@@ -51,7 +51,7 @@ def import_maps(
     dataset: str | PathLike[str] | RemotePath,
     out: str | PathLike[str] | RemotePath,
     *,
-    kind: Kind,
+    kind: MapKind,
     made_by: str = "",
     allow_missing: bool = False,
     on_progress: Progress | None = None,
@@ -132,7 +132,7 @@ class _Writing:
     """The shards of a sidecar as they are written, and what their maps come to."""
 
     source: Place
-    kind: Kind
+    kind: MapKind
     out: Place
     threads: ThreadPoolExecutor
     step: Callable[[], None] | None

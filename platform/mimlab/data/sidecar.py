@@ -7,8 +7,8 @@
 values from 0 to 1; of kind `labels_map` it has 8 bits, each pixel a class, 255 being none.
 
 A token store is a sidecar of kind `codes` or `features`. In the place of `map` its rows have a
-column for each view, `view_0`, `view_1` …: the bytes of that view's codes or features, little-endian,
-rows of the grid one after the other. Beside them lies what made them:
+column for each view, `view_0`, `view_1` …: the bytes of that view's codes or features,
+little-endian, rows of the grid one after the other. Beside them lies what made them:
 
 <root>/encoder.json, encoder.safetensors   the tokenizer, and the mean patch of each code (`patches`)
 """
@@ -39,7 +39,8 @@ FORMAT = "mimlab-sidecar"
 VERSION = 1
 SIDECAR = "sidecar.json"
 
-Kind = Literal["map", "labels_map", "codes", "features"]
+MapKind = Literal["map", "labels_map"]
+Kind = MapKind | Literal["codes", "features"]
 
 VIEW_COLUMN = "view_{}"
 """Name of a view's column in a token store."""
