@@ -10,7 +10,7 @@ A token store is a sidecar of kind `codes` or `features`. In the place of `map` 
 column for each view, `view_0`, `view_1` …: the bytes of that view's codes or features,
 little-endian, rows of the grid one after the other. Beside them lies what made them:
 
-<root>/encoder.json, encoder.safetensors   the tokenizer, and the mean patch of each code (`patches`)
+<root>/encoder.json, encoder.safetensors   the tokenizer, and each code's mean patch (`patches`)
 """
 
 from __future__ import annotations
