@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mimlab.cli.options import Json
+from mimlab.cli.recipes import recipe_table
 from mimlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,12 +26,13 @@ Costs = Mapping[str, Mapping[str, float | None]]
 
 
 class Kind(StrEnum):
-    """Kinds of registered parts."""
+    """Kinds of registered parts, and recipes."""
 
     maskings = "maskings"
     objectives = "objectives"
     targets = "targets"
     schedules = "schedules"
+    recipes = "recipes"
 
 
 def list_parts(
@@ -48,7 +50,8 @@ def list_parts(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """List the maskings, objectives, targets and ratio schedules: parameters, needs, papers.
+    """List maskings, objectives, targets and ratio schedules – parameters, needs, papers – and
+    recipes, papers that combine them: what differs from the paper.
 
     Those of installed plug-ins are among them, with the name of their package.
 
@@ -63,16 +66,23 @@ def list_parts(
 
 
 def _show_parts(kind: Kind | None, *, cost: bool, as_json: bool) -> None:
-    from mimlab.spec.catalogue import catalogue  # torch takes seconds to import
+    # torch takes seconds to import
+    from mimlab.spec.catalogue import catalogue, catalogue_of_recipes
 
     found = {n: parts for n, parts in catalogue().items() if kind is None or n == kind.value}
+    recipes = catalogue_of_recipes() if kind in (None, Kind.recipes) else []
     costs = _costs(found) if cost else {}
     if as_json:
-        typer.echo(json.dumps(_with_costs(found, costs), indent=1))
+        listed = _with_costs(found, costs)
+        if recipes:
+            listed[Kind.recipes.value] = [recipe.model_dump() for recipe in recipes]
+        typer.echo(json.dumps(listed, indent=1))
         return
     console = Console()
     for name, parts in found.items():
         console.print(_table(name, parts, costs.get(name)))
+    if recipes:
+        console.print(recipe_table(recipes))
     if costs:
         console.print(
             "cost: FLOPs of a step beside those of MAE on pixels, at ViT-B/16, 224 px, 75 % "

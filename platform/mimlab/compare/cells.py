@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mimlab.compare.ratio_text import is_of_ratio, ratio_text
-from mimlab.compare.shown import shown_as
+from mimlab.compare.shown import shown_as, shown_recipe
 from mimlab.compare.trials import TrialResult
+from mimlab.spec.recipes import RECIPE
 from mimlab.spec.study import REGISTRIES
 
 NAME = "masking.name"
@@ -141,6 +142,8 @@ def values_of(trial: TrialResult, among: Sequence[TrialResult], paths: Sequence[
     def value(of: TrialResult, path: str) -> str | None:
         if path not in of.record.point:
             return None
+        if path == RECIPE and "target.name" not in paths:
+            return shown_recipe(str(of.record.point[path]), of.record.resolved.get("target", {}))
         section, _, key = path.rpartition(".")
         if key == "name" and section in REGISTRIES:
             return shown_as(

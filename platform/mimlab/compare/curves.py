@@ -16,6 +16,7 @@ from mimlab.compare.figures import add_baseline_legend, add_baselines, styled
 from mimlab.compare.rows import Row
 from mimlab.compare.style import Style, metric_name
 from mimlab.compare.trials import TrialResult
+from mimlab.spec.recipes import RECIPE
 
 LOSS = "train/loss"
 MAX_POINTS = 300
@@ -144,7 +145,8 @@ def loss_groups(cells: Sequence[Cell]) -> list[tuple[str, list[Cell]]]:
         parts = [resolved.get(key) for key in ("masking", "objective", "target")]
         groups.setdefault(json.dumps(parts, sort_keys=True), []).append(cell)
     trials = [trial for cell in cells for trial in cell.trials]
-    paths = [path for path in axes_of(trials) if path.startswith(("objective.", "target."))]
+    of_the_loss = (RECIPE, "objective.", "target.")
+    paths = [path for path in axes_of(trials) if path.startswith(of_the_loss)]
     return [
         (" · ".join([found[0].point, *values_of(found[0].trials[0], trials, paths)]), found)
         for found in groups.values()

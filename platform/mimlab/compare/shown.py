@@ -27,3 +27,10 @@ def shown_as(section: str, name: str, resolved: Mapping[str, Any]) -> str:
         return REGISTRIES[section][name].params.model_validate(given).shown_as(name)
     except ValidationError:
         return name
+
+
+def shown_recipe(name: str, target: Mapping[str, Any]) -> str:
+    """A recipe's name, and the trial's target where that could be taken for the paper's."""
+    plain = str(target.get("name"))
+    shown = shown_as("target", plain, target)
+    return name if shown == plain else f"{name} on {shown}"

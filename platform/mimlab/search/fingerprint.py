@@ -23,7 +23,7 @@ def code_zip() -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for root in dict.fromkeys([*own, *plugins]):
             for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
-                if path.suffix in (".py", ".typed"):
+                if path.suffix in (".py", ".typed", ".yaml"):
                     name = path.relative_to(root.parent).as_posix()
                     archive.writestr(zipfile.ZipInfo(name, ZIP_TIME), path.read_bytes())
     return buffer.getvalue()

@@ -130,7 +130,7 @@ def _space(loaded: LoadedStudy, first: TrialSpec) -> Space | None:
     space = space_of(loaded)
     if first.backbone.init is None:
         return space
-    backbone = space.base["backbone"] | {"init": first.backbone.init}
+    backbone = space.base.get("backbone", {}) | {"init": first.backbone.init}
     return dataclasses.replace(space, base=space.base | {"backbone": backbone})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mimlab.spec.errors import Problem, nearest
@@ -15,9 +15,16 @@ from mimlab.spec.sweep import Axes, GridSearch, Range, SweepConfig
 _SECTIONS = tuple(name for name in TrialSpec.model_fields if name != "seed")
 
 
-def axis_problems(sweep: SweepConfig, root: Mapping[str, Any], *, whole: bool) -> Iterator[Problem]:
+def axis_problems(
+    sweep: SweepConfig,
+    root: Mapping[str, Any],
+    implied: Sequence[tuple[str, list[Any]]] = (),
+    *,
+    whole: bool,
+) -> Iterator[Problem]:
     """Everything wrong with axes, groups and conditions, each at its place.
 
+    `implied`: paths that an axis over something else sets, and their values.
     `whole`: the study is read as it was written, without preset or `--set`. Only then is a value
     that no axis has a mistake; otherwise its axis may have been narrowed.
     """
@@ -30,10 +37,12 @@ def axis_problems(sweep: SweepConfig, root: Mapping[str, Any], *, whole: bool) -
         for path in when.axes.keys() & sweep.axes.keys():
             message = "is an axis of every point already; take it out of one of the two"
             yield Problem((*place, "axes", path), message)
-        yield from _condition_problems(when.condition, (*place, "if"), sweep, root, whole=whole)
+        yield from _condition_problems(
+            when.condition, (*place, "if"), sweep, root, implied, whole=whole
+        )
     for number, condition in enumerate(sweep.exclude):
         place = ("sweep", "exclude", number)
-        yield from _condition_problems(condition, place, sweep, {}, whole=whole)
+        yield from _condition_problems(condition, place, sweep, {}, implied, whole=whole)
 
 
 def _axes_problems(axes: Axes, at: Keys, sweep: SweepConfig) -> Iterator[Problem]:
@@ -94,12 +103,13 @@ def _condition_problems(
     at: Keys,
     sweep: SweepConfig,
     root: Mapping[str, Any],
+    implied: Sequence[tuple[str, list[Any]]],
     *,
     whole: bool,
 ) -> Iterator[Problem]:
     axes = [*sweep.axes.items(), *(axis for when in sweep.when for axis in when.axes.items())]
     for path, asked in condition.items():
-        values = _values(path, axes)
+        values = _values(path, [*axes, *implied])
         if values is None:
             continue
         base = lookup(root, keys_of(path))
@@ -109,7 +119,7 @@ def _condition_problems(
             yield from _never(asked, values or [base], (*at, path))
 
 
-def _values(path: str, axes: list[tuple[str, Any]]) -> list[Any] | None:
+def _values(path: str, axes: Sequence[tuple[str, Any]]) -> list[Any] | None:
     """The values that axes give a path, none where no axis does; None for a continuous axis."""
     found: list[Any] = []
     for axis_path, axis in axes:

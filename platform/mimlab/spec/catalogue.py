@@ -11,6 +11,7 @@ from mimlab.spec.needs import needs_of
 from mimlab.spec.parts import register_parts
 from mimlab.spec.study import REGISTRIES
 from mimlab_objectives.masking.schedules import schedules
+from mimlab_objectives.recipes.base import recipes
 from mimlab_objectives.registry import Registry
 
 KINDS: Mapping[str, Registry[Any]] = {
@@ -66,6 +67,39 @@ def catalogue() -> dict[str, list[CataloguePart]]:
         ]
         for kind, registry in KINDS.items()
     }
+
+
+class CatalogueRecipe(BaseModel):
+    """One recipe."""
+
+    name: str
+    summary: str
+    combines: str
+    """Objective × target × masking."""
+    paper: str
+    notes: list[str]
+    """What differs from the paper, is approximate or could not be verified."""
+    settings: dict[str, dict[str, Any]]
+    """What a study with it has, unless it says otherwise."""
+    package: str
+    """Where it comes from, as that of a part."""
+
+
+def catalogue_of_recipes() -> list[CatalogueRecipe]:
+    """Every recipe, by name."""
+    register_parts()
+    return [
+        CatalogueRecipe(
+            name=recipe.name,
+            summary=recipe.summary,
+            combines=recipe.combines,
+            paper=recipe.paper,
+            notes=list(recipe.notes),
+            settings=recipe.sections,
+            package=recipe.module.partition(".")[0],
+        )
+        for recipe in recipes.entries()
+    ]
 
 
 def _default(field) -> str:

@@ -100,7 +100,7 @@ def _once_each(check: Check) -> Check:
     known: dict[str, list[Problem]] = {}
 
     def checked(spec: TrialSpec) -> Iterable[Problem]:
-        key = spec.model_dump_json(exclude={"masking", "train", "seed"})
+        key = spec.model_dump_json(exclude={"recipe", "masking", "train", "seed"})
         if key not in known:
             known[key] = list(check(spec))
         return known[key]

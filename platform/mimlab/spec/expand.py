@@ -17,6 +17,7 @@ from mimlab.spec.load import LoadedStudy
 from mimlab.spec.overlay import NotASection, assigned
 from mimlab.spec.points import Point, Setting, SweepProblem, points_of
 from mimlab.spec.positions import Keys, Source, dotted
+from mimlab.spec.recipes import RECIPE, implied_axes, over_recipe, speaks_of
 from mimlab.spec.resolve import resolved_backbone, resolved_data, resolved_parts
 from mimlab.spec.study import Resources, TrialSpec, trial_model, trial_spec
 from mimlab.spec.sweep import Scalar
@@ -66,20 +67,23 @@ def expand(loaded: LoadedStudy) -> list[Trial]:
 def refuse_axes(loaded: LoadedStudy) -> None:
     """Raises UserError for axes, groups and conditions that are wrong by themselves."""
     whole = loaded.preset is None and not loaded.overrides
-    refuse(axis_problems(loaded.study.sweep, loaded.root, whole=whole), loaded.where)
+    implied = tuple(implied_axes(loaded.own, trial_model()))
+    problems = axis_problems(loaded.study.sweep, loaded.root, implied, whole=whole)
+    refuse(problems, loaded.where)
 
 
 def base_of(loaded: LoadedStudy) -> dict[str, Any]:
-    """The sections of a trial as the study gives them, without defaults."""
-    return {key: loaded.root[key] for key in TrialSpec.model_fields if key in loaded.root}
+    """The sections of a trial as the study gives them, without defaults, and its recipe."""
+    return {key: loaded.own[key] for key in TrialSpec.model_fields if key in loaded.own}
 
 
 def built(base: dict[str, Any], point: Point) -> dict[str, Any]:
     """The base with a point's settings made: whole sections first, then names, then the rest.
 
-    Raises SweepProblem.
+    Under all of it lies the recipe of the point, or else of the base. Raises SweepProblem.
     """
-    root: Any = base
+    recipe = {setting.path: setting.value for setting in point if setting.path == RECIPE}
+    root: Any = over_recipe(base | recipe, trial_model())
     made: set[str] = set()
     for setting in sorted(point, key=lambda s: (len(s.keys), s.keys[-1] != "name")):
         if setting.path in made:
@@ -173,7 +177,7 @@ def _points_text(points: Sequence[Point], *, remedy: bool) -> str:
 
 
 def place_of(point: Point, problem: Problem, source: Source) -> str:
-    """The line of the axis, or of its value, that made what is wrong, or else of the base."""
+    """The line of the axis, or of its value or recipe, that made what is wrong, or of the base."""
     keys = problem.keys
     if problem.kind == "unknown":
         axes = [setting.axis for setting in point if setting.keys[: len(keys)] == keys]
@@ -184,7 +188,10 @@ def place_of(point: Point, problem: Problem, source: Source) -> str:
     if problem.kind == "missing":
         setting = setting_of(point, (*keys[:-1], "name"))
         return source.where(keys if setting is None else setting.origin)
-    return source.where(keys)
+    recipe = setting_of(point, (RECIPE,))
+    if recipe is None or source.knows(keys) or not speaks_of(recipe.value, keys):
+        return source.where(keys)
+    return f"{source.where(recipe.origin)} (recipe {recipe.value})"
 
 
 def setting_of(point: Point, keys: Keys) -> Setting | None:

@@ -13,8 +13,10 @@ from pydantic import ValidationError
 from mimlab.errors import UserError
 from mimlab.spec.errors import Problem, nearest, problems_of, refuse
 from mimlab.spec.overlay import NotASection, assigned, overlaid
+from mimlab.spec.parts import register_parts
 from mimlab.spec.paths import absolute, absolute_init, absolute_weights
 from mimlab.spec.positions import Keys, Source, dotted, keys_of, parse, read_study_file
+from mimlab.spec.recipes import over_recipe, recipe_places, recipe_problems, with_base_recipe
 from mimlab.spec.resolve import resolved
 from mimlab.spec.study import Study, study_model
 
@@ -41,8 +43,10 @@ class LoadedStudy:
     """The file as it was read."""
     study: Study
     """Resolved: defaults filled, paths absolute."""
-    root: dict[str, Any]
+    own: dict[str, Any]
     """The file's values, preset and overrides applied, before validation."""
+    root: dict[str, Any]
+    """The same over the settings of its recipe, if it names one."""
     source: Source
     preset: str | None
     overrides: tuple[str, ...]
@@ -68,17 +72,22 @@ def load_study(
     lists every problem as `file:line: path: message`.
     """
     path = Path(path)
-    text, root, source = read_study_file(path)
-    _refuse_bad_presets(root, source)
+    text, own, source = read_study_file(path)
+    _refuse_bad_presets(own, source)
     if preset is not None:
-        root, source = _with_preset(root, source, preset)
+        own, source = _with_preset(own, source, preset)
     for override in overrides:
-        root, source = _with_override(root, source, override)
-    study = resolved(_validated(root, source), path.parent.absolute())
-    return LoadedStudy(path, text, study, root, source, preset, tuple(overrides))
+        own, source = _with_override(own, source, override)
+    study = resolved(_validated(own, source), path.parent.absolute())
+    root, source = over_recipe(own, study_model()), recipe_places(own, source)
+    return LoadedStudy(path, text, study, own, root, source, preset, tuple(overrides))
 
 
-def _validated(root: dict[str, Any], source: Source) -> Study:
+def _validated(own: dict[str, Any], source: Source) -> Study:
+    register_parts()
+    refuse(recipe_problems(own), source.where)
+    root = over_recipe(with_base_recipe(own), study_model())
+    source = recipe_places(own, source)
     try:
         return study_model().model_validate_json(json.dumps(root), strict=True)
     except ValidationError as error:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from mimlab.spec.catalogue import OWN_PACKAGE, catalogue
+from mimlab.spec.catalogue import OWN_PACKAGE, catalogue, catalogue_of_recipes
 
 BEGIN = "<!-- made from the registries: make methods -->"
 END = "<!-- end of what is made from the registries -->"
 
 
 def tables() -> str:
-    """A Markdown table for each kind of part, without those of plug-ins."""
-    found = []
+    """A Markdown table of the recipes and of each kind of part, without those of plug-ins."""
+    found = [_recipes()]
     for kind, parts in catalogue().items():
         rows = [
             f"| `{part.name}` | {part.summary} | {'; '.join(part.needs)} | {part.paper} |"
@@ -23,6 +23,16 @@ def tables() -> str:
         head = [f"### {kind.capitalize()}", "", "| name | what it is | needs | paper |"]
         found.append("\n".join([*head, "| --- | --- | --- | --- |", *rows]))
     return "\n\n".join(found)
+
+
+def _recipes() -> str:
+    rows = [
+        f"| `{recipe.name}` | {recipe.combines} | {' '.join(recipe.notes)} | {recipe.paper} |"
+        for recipe in catalogue_of_recipes()
+        if recipe.package == OWN_PACKAGE
+    ]
+    head = ["### Recipes", "", "| name | combines | beside the paper | paper |"]
+    return "\n".join([*head, "| --- | --- | --- | --- |", *rows])
 
 
 def rewritten(page: str) -> str:

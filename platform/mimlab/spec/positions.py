@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,10 @@ class Source:
             keys = keys[:-1]
         return self.places.get(keys, self.file)
 
+    def knows(self, keys: Keys) -> bool:
+        """Whether a value was written, or the name of the part that it is a parameter of."""
+        return keys in self.places or (*keys[:-1], "name") in self.places
+
     def moved(self, start: Keys, to: Keys) -> Source:
         """What stands below `start` is also the origin of what stands below `to`."""
         below = {
@@ -50,10 +54,22 @@ class Source:
         }
         return Source(self.file, {**self.places, **below})
 
+    def beneath(self, values: Mapping[str, Any], place: str) -> Source:
+        """What no place is known of was written at `place`, if it is one of `values`."""
+        new = {keys: place for keys in _places_in(values, ()) if keys not in self.places}
+        return Source(self.file, {**new, **self.places})
+
     def with_place(self, keys: Keys, place: str) -> Source:
         """The value at `keys`, and all below it, was written at `place`."""
         others = {k: p for k, p in self.places.items() if k[: len(keys)] != keys}
         return Source(self.file, {**others, keys: place})
+
+
+def _places_in(values: Mapping[str, Any], at: Keys) -> Iterator[Keys]:
+    for key, value in values.items():
+        yield (*at, key)
+        if isinstance(value, Mapping):
+            yield from _places_in(value, (*at, key))
 
 
 def dotted(keys: Keys) -> str:

@@ -25,6 +25,7 @@ from mimlab.train.config import TrainConfig
 from mimlab_objectives.backbones.vit import BackboneParams
 from mimlab_objectives.masking.plan import maskings
 from mimlab_objectives.objectives.base import objectives
+from mimlab_objectives.recipes.base import recipes
 from mimlab_objectives.registry import Params, Registry
 from mimlab_objectives.targets.base import targets
 
@@ -144,6 +145,8 @@ class TrialSpec(Section):
     Build one with `trial_spec`, which knows the registered parts.
     """
 
+    recipe: Annotated[str | None, NotIdentity()] = None
+    """The paper whose settings lie under the others: a label, since they are all here."""
     data: DataConfig
     """What is read."""
     backbone: BackboneParams
@@ -171,6 +174,9 @@ class Study(Section):
     """Its name, and that of the MLflow experiment."""
     question: str = ""
     """What the study answers."""
+    recipe: str | None = None
+    """A paper's objective, target and masking, where the study does not say otherwise;
+    `mimlab list recipes` shows them."""
     data: DataConfig
     """What is read."""
     backbone: BackboneParams
@@ -201,8 +207,11 @@ class Study(Section):
 
 @lru_cache(maxsize=1)
 def study_model() -> type[Study]:
-    """`Study` with the parameters of every registered part."""
-    return create_model("StudyFile", __base__=Study, __doc__=Study.__doc__, **_part_fields())
+    """`Study` with the parameters of every registered part, and the names of all recipes."""
+    fields = _part_fields()  # registers the recipes, too
+    names: Any = Literal[*recipes]
+    recipe: tuple[Any, Any] = (names | None, Study.model_fields["recipe"])
+    return create_model("StudyFile", __base__=Study, __doc__=Study.__doc__, **fields, recipe=recipe)
 
 
 @lru_cache(maxsize=1)

@@ -60,7 +60,9 @@ def _first_tags(parent: Parent, trial: TrialRecord) -> dict[str, str]:
         tags.SUBMISSIONS: parent.submission_id,
         tags.SEED: str(trial.seed),
     }
-    return first | ({tags.FORKED_FROM: trial.parent} if trial.parent else {})
+    recipe = trial.resolved.get("recipe")
+    others = {tags.RECIPE: recipe, tags.FORKED_FROM: trial.parent}
+    return first | {tag: value for tag, value in others.items() if value}
 
 
 def _first_time(folder: TrialFolder) -> int | None:

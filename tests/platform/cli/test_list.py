@@ -19,6 +19,7 @@ METHODS = Path(__file__).parents[3] / "docs" / "methods.md"
 
 def test_needs_are_said_in_words(call) -> None:
     found = json.loads(call("list", "--json").out)
+    del found["recipes"]
     needs = {part["name"]: part["needs"] for kind in found.values() for part in kind}
     assert needs["mae"] == ["target: pixels, vectors, classes", "equal counts"]
     assert "equal counts" not in needs["simmim"]
@@ -78,6 +79,23 @@ def test_the_cost_is_shown_where_it_is_asked_for(call) -> None:
     assert mae["cost"] == 1
     assert "1.00 ×" in call("list", "targets", "--cost").words
     assert "cost" not in call("list", "targets").words
+
+
+def test_recipes_say_what_they_combine_and_what_differs_from_the_paper(call) -> None:
+    found = {
+        one["name"]: one for one in json.loads(call("list", "recipes", "--json").out)["recipes"]
+    }
+    assert list(found) == sorted(found)
+    maskfeat = found["maskfeat"]
+    assert maskfeat["combines"] == "simmim × hog × block"
+    assert maskfeat["paper"] == "Wei et al., 2022 (arXiv:2112.09133)"
+    assert maskfeat["settings"]["masking"]["ratio"] == 0.4
+    assert any("clips the gradient's norm at 0.02" in note for note in maskfeat["notes"])
+    said = call("list", "recipes").words
+    for name, one in found.items():
+        assert name in said and one["summary"].split()[0] in said
+    assert "what it is combines beside the paper paper" in said.replace("┃ ", "")
+    assert "parameters" not in said
 
 
 def test_the_tables_of_the_methods_page_are_current() -> None:

@@ -87,10 +87,11 @@ def test_its_parts_are_listed_and_in_the_schema(mimlab_with: Mimlab, site: Path)
         for part in parts
         if part["package"] == "checkerboard_parts"
     }
-    assert found == {"checkerboard", "negative", "scaled_mae"}
+    assert found == {"checkerboard", "negative", "scaled_mae", "checkers"}
     assert "(of checkerboard_parts)" in mimlab_with(site, "list", "targets").stdout
     schema = mimlab_with(site, "schema").stdout
-    assert '"checkerboard"' in schema and "The loss is multiplied by it." in schema
+    assert '"checkerboard"' in schema and '"checkers"' in schema
+    assert "The loss is multiplied by it." in schema
 
 
 def test_a_study_that_names_them_is_checked_like_any_other(
@@ -104,6 +105,19 @@ def test_a_study_that_names_them_is_checked_like_any_other(
     assert "masking.name: a checkerboard needs an even number of patches" in odd.stderr
     without = mimlab_with(folder, "validate", "own.yaml")
     assert without.returncode == 2 and "no masking is called 'checkerboard'" in without.stderr
+
+
+def test_its_recipe_is_named_like_any_other(
+    mimlab_with: Mimlab, folder: Path, site: Path, tiny: str
+) -> None:
+    head, _, _ = with_parts(tiny).partition(PARTS)
+    (folder / "own.yaml").write_text(f"{head}recipe: checkers\n")
+    planned = mimlab_with(site, "plan", "own.yaml", "--no-measure", "--json")
+    assert planned.returncode == 0, planned.stderr
+    (trial,) = json.loads(planned.stdout)["trials"]
+    assert (trial["hidden_patches"], trial["patches"]) == (8, 16)
+    without = mimlab_with(folder, "validate", "own.yaml")
+    assert without.returncode == 2 and "no recipe is called 'checkers'" in without.stderr
 
 
 CODE = "from mimlab.search.fingerprint import *; print(fingerprint(code_zip()))"
@@ -138,6 +152,14 @@ class Mine: ...
 """
 
 
+UNKNOWN = """
+from mimlab_objectives.recipes.base import Recipe, RecipeSettings, recipes
+parts = {"target": {"name": "pixels"}, "masking": {"name": "randm"}}
+settings = RecipeSettings(objective={"name": "mae"}, **parts)
+recipes.add(Recipe(name="mine", module="mine", summary="x", paper="x", settings=settings))
+"""
+
+
 @pytest.mark.parametrize(
     ("code", "told"),
     [
@@ -149,8 +171,9 @@ class Mine: ...
             "masking 'random' is registered twice: by mimlab_objectives.masking.uniform.Random and "
             "by broken_module.Mine",
         ),
+        (UNKNOWN, "ValueError: recipe 'mine': no masking is called 'randm'; there are attentive"),
     ],
-    ids=["import", "error", "syntax", "taken name"],
+    ids=["import", "error", "syntax", "taken name", "recipe of an unknown part"],
 )
 def test_a_broken_plug_in_is_one_line(
     mimlab_with: Mimlab, folder: Path, code: str, told: str

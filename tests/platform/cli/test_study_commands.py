@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+PARTS = ("objective:", "target:", "masking:")
+
 
 def test_validate_counts_the_trials(call, folder) -> None:
     said = call("validate", "tiny.yaml", "--set", "sweep.seeds=[0, 1, 2]")
@@ -44,6 +46,25 @@ def test_plan_shortens_a_long_list_and_says_so(call) -> None:
     assert len(json.loads(call(*command, "--json").out)["trials"]) == 80
 
 
+PAPERS = """\
+sweep:
+  axes:
+    recipe: [mae, simmim]
+resources: {cpus_per_worker: 1, concurrent_trials: 1}
+"""
+
+
+def test_plan_compares_papers(call, folder, tiny: str) -> None:
+    head = [line for line in tiny.splitlines(keepends=True) if not line.startswith(PARTS)]
+    (folder / "tiny.yaml").write_text("".join(head).partition("sweep:")[0] + PAPERS)
+    said = call("plan", "tiny.yaml", "--json", "--no-measure")
+    assert said.code == 0, said
+    found = [(t["point"], t["hidden_patches"]) for t in json.loads(said.out)["trials"]]
+    # 12 of 16 patches, and 3 of 4 cells.
+    assert found == [({"recipe": "mae"}, 12), ({"recipe": "simmim"}, 12)]
+    assert "recipe=simmim" in call("plan", "tiny.yaml", "--no-measure").words
+
+
 def test_the_schema_knows_every_section(call) -> None:
     said = call("schema")
     assert said.code == 0
@@ -53,14 +74,14 @@ def test_the_schema_knows_every_section(call) -> None:
 
 def test_list_has_every_kind_and_each_alone(call) -> None:
     found = json.loads(call("list", "--json").out)
-    assert set(found) == {"objectives", "targets", "maskings", "schedules"}
+    assert set(found) == {"objectives", "targets", "maskings", "schedules", "recipes"}
     assert {"random", "block"} <= {part["name"] for part in found["maskings"]}
     for kind, parts in found.items():
         assert json.loads(call("list", kind, "--json").out) == {kind: parts}
         text = call("list", kind).words
         for part in parts:
             assert part["name"] in text
-            for parameter in part["parameters"]:
+            for parameter in part.get("parameters", ()):
                 assert f"{parameter['name']} = " in text
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mimlab.compare.cells import cells_of
+from mimlab.compare.curves import loss_groups
 from mimlab.compare.trials import read_trials
 
 KNN = "probe/knn/top1"
@@ -50,6 +53,30 @@ def test_codes_that_are_not_a_papers_say_so_in_their_name(study) -> None:
         study.trial("random", 0.5, axes={"target.name": name}, resolved={"target": target})
     assert labels(study) == [
         f"random · 0.5 · target={name}" for name in ("pixels", "tokens(kmeans-pixels-512)", "gone")
+    ]
+
+
+PIXELS: dict[str, Any] = {"name": "pixels"}
+TOKENS: dict[str, Any] = {"name": "tokens", "vocabulary": 512}
+
+
+def test_papers_are_called_by_their_names_and_by_codes_that_are_not_theirs(study) -> None:
+    for recipe, target in (("mae", PIXELS), ("pim", TOKENS), ("mapet", TOKENS)):
+        resolved = {"target": target, "objective": {"name": recipe}}
+        study.trial("random", 0.5, axes={"recipe": recipe}, resolved=resolved)
+    shown = ["mae", "pim on tokens(kmeans-pixels-512)", "mapet on tokens(kmeans-pixels-512)"]
+    assert labels(study) == [f"random · 0.5 · recipe={one}" for one in shown]
+    groups = loss_groups(cells_of(read_trials(study.submission())))
+    assert [name for name, _ in groups] == labels(study)
+
+
+def test_codes_are_named_once(study) -> None:
+    for recipe, target in (("mae", PIXELS), ("pim", TOKENS)):
+        axes = {"recipe": recipe, "target.name": target["name"]}
+        study.trial("random", 0.5, axes=axes, resolved={"target": target})
+    assert labels(study) == [
+        "random · 0.5 · recipe=mae, target=pixels",
+        "random · 0.5 · recipe=pim, target=tokens(kmeans-pixels-512)",
     ]
 
 

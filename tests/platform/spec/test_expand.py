@@ -165,13 +165,13 @@ def test_an_axis_may_list_whole_mappings(studies) -> None:
         (
             {"axes": {"trian.batch_size": [1]}},
             "trian",
-            "unknown key; did you mean `train`? An axis varies data, backbone, objective, target, "
-            "masking, train, probes",
+            "unknown key; did you mean `train`? An axis varies recipe, data, backbone, "
+            "objective, target, masking, train, probes",
         ),
         (
             {"axes": {"resources.workers": [1, 2]}},
             "resources.workers",
-            "`resources` is the same for every trial; an axis varies data, backbone,",
+            "`resources` is the same for every trial; an axis varies recipe, data, backbone,",
         ),
         ({"axes": {"seed": [1, 2]}}, "seed:", "seeds are no axis; list them under `sweep.seeds`"),
         (

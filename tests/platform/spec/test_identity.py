@@ -26,6 +26,7 @@ SPEC: dict[str, Any] = {
     "probes": [],
     "collapse": {"stop": False},
     "seed": 0,
+    "recipe": None,
 }
 
 OTHER: dict[str, Any] = {
@@ -70,6 +71,7 @@ OTHER: dict[str, Any] = {
 """Another legal value of every key that changes results."""
 
 SAME: dict[str, Any] = {
+    "recipe": "mae",
     "data.images": "/elsewhere",
     "data.decode": "tasks",
     "data.splits.probe_fit": "half",

@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from mimlab.spec.positions import read_study_file
 from mimlab.spec.schema import study_schema
 from mimlab.spec.study import REGISTRIES
+from mimlab_objectives.recipes.base import recipes
 
 SWEEPS = sorted((Path(__file__).parents[3] / "sweeps").rglob("*.yaml"))
 
@@ -17,15 +19,56 @@ def test_the_schema_is_json_and_says_its_dialect() -> None:
     schema = json.loads(json.dumps(study_schema()))
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert schema["additionalProperties"] is False
-    assert set(schema["required"]) == {
-        "study",
-        "data",
-        "backbone",
-        "objective",
-        "target",
-        "masking",
-        "train",
-    }
+    assert set(schema["required"]) == {"study", "data", "backbone", "train"}
+
+
+SMALL: dict[str, Any] = {
+    "study": "small",
+    "data": {"images": "digits", "image_size": 16},
+    "backbone": {"name": "vit_tiny_patch16_224"},
+    "train": {"budget": {"epochs": 1}, "batch_size": 64},
+}
+PARTS: dict[str, Any] = {
+    "objective": {"name": "mae"},
+    "target": {"name": "pixels"},
+    "masking": {"name": "random"},
+}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        PARTS,
+        {"recipe": "mae"},
+        {"recipe": "mae", "masking": {"ratio": 0.5}},
+        {"recipe": None, **PARTS},
+        {"sweep": {"axes": {"recipe": ["mae", "simmim"], "masking.ratio": [0.5]}}},
+    ],
+)
+def test_parts_are_named_by_the_study_or_by_a_recipe(given: dict[str, Any]) -> None:
+    jsonschema.validate(SMALL | given, study_schema())
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"recipe": "maee"},
+        {"target": {"name": "pixels"}, "masking": {"name": "random"}},
+        PARTS | {"masking": {"ratio": 0.5}},
+        {"recipe": "mae", "masking": {"name": "random", "cell": 2}},
+        {"sweep": {"axes": {"recipe": ["mae", "maee"]}}},
+    ],
+)
+def test_a_study_without_parts_and_a_recipe_that_is_none_are_marked(given: dict[str, Any]) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(SMALL | given, study_schema())
+
+
+def test_an_editor_can_complete_the_names_of_recipes() -> None:
+    schema = study_schema()
+    names = [one["enum"] for one in schema["properties"]["recipe"]["anyOf"] if "enum" in one]
+    assert names == [list(recipes)]
 
 
 def test_every_registered_part_and_parameter_is_in_it_with_help() -> None:
@@ -49,6 +92,8 @@ def inside(schema: dict[str, Any], node: dict[str, Any], value: Any) -> list[dic
     """The nodes of a schema that may describe a mapping: references and choices followed."""
     if "$ref" in node:
         return inside(schema, schema["$defs"][node["$ref"].rsplit("/", 1)[1]], value)
+    if "discriminator" in node and "name" not in value:
+        return []
     if "discriminator" in node:
         reference = node["discriminator"]["mapping"][value["name"]]
         return inside(schema, {"$ref": reference}, value)

@@ -135,7 +135,11 @@ class Lab:
                 study=submission.study,
                 seed=i,
                 point={"masking.name": name, "masking.ratio": 0.75},
-                resolved={"data": {"images": "/data/digits"}, "masking": {"name": name}},
+                resolved={
+                    "recipe": "mae",
+                    "data": {"images": "/data/digits"},
+                    "masking": {"name": name},
+                },
                 identity={"masking.name": name, "masking.ratio": "0.75", "seed": str(i)},
             )
             for i, (trial_id, name) in enumerate(zip(submission.trial_ids, names, strict=False))

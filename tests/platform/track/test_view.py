@@ -43,6 +43,7 @@ def test_a_child_has_its_identity_as_parameters_and_its_files(lab) -> None:
     run = lab.run(trial)
     assert run.data.params == {"masking.name": "random", "masking.ratio": "0.75", "seed": "0"}
     assert run.data.tags[tags.TRIAL_ID] == trial.id
+    assert run.data.tags[tags.RECIPE] == "mae"
     resolved = Path(run.info.artifact_uri, "resolved.yaml").read_text()
     assert "masking:\n  name: random\n" in resolved
     parent = Path(lab.run(SubmissionFolder(lab.store, f"{lab.study}-first")).info.artifact_uri)

@@ -1,4 +1,4 @@
-"""A masking, a target and an objective that mimlab knows nothing of."""
+"""A masking, a target, an objective and a recipe that mimlab knows nothing of."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from mimlab_objectives.objectives.base import (
     objectives,
 )
 from mimlab_objectives.objectives.mae import Mae, MaeParams
+from mimlab_objectives.recipes.base import Recipe, RecipeSettings, recipes
 from mimlab_objectives.registry import Params, ParamsError
 from mimlab_objectives.targets.base import Target, targets
 from mimlab_objectives.targets.pixels import PixelParams, PixelTarget
@@ -76,3 +77,18 @@ class ScaledMae(Mae):
     def forward(self, batch: Batch, plan: MaskPlan, progress: Progress) -> ObjectiveOutput:
         out = super().forward(batch, plan, progress)
         return ObjectiveOutput(out.loss_sum * self.scale, out.loss_count)
+
+
+recipes.add(
+    Recipe(
+        name="checkers",
+        module=__name__,
+        summary="A loud MAE restores the negative of half a checkerboard.",
+        paper="none: an example",
+        settings=RecipeSettings(
+            objective={"name": "scaled_mae", "scale": 3.0},
+            target={"name": "negative"},
+            masking={"name": "checkerboard"},
+        ),
+    )
+)

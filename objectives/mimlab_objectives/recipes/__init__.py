@@ -1,0 +1,1 @@
+"""Papers that combine parts of the registries, each under its name: one YAML file a recipe."""
