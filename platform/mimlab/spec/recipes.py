@@ -69,7 +69,7 @@ def implied_axes(own: Mapping[str, Any], model: Model) -> Iterator[tuple[str, li
     """What an axis over recipes makes of each section: the section's path, and its values."""
     for _, axis in _axes(own):
         roots = [over_recipe({**own, RECIPE: name}, model) for name in axis]
-        for section in {section for name in axis for section in recipes[name].sections}:
+        for section in dict.fromkeys(one for name in axis for one in recipes[name].sections):
             yield section, [root.get(section) for root in roots]
 
 
