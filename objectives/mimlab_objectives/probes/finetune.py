@@ -1,8 +1,9 @@
-"""Protocol `finetune/1`: the whole encoder and a classifier, trained end to end on labels.
+"""Protocol `finetune/2`: the whole encoder and a classifier, trained end to end on labels.
 
 The recipe is MAE's (He et al., 2022, arXiv:2111.06377, table 9; facebookresearch/mae,
-main_finetune.py and util/lr_decay.py, after BEiT) in timm's parts, without its RandAugment and
-random erasing, and shorter unless it is told otherwise.
+main_finetune.py and util/lr_decay.py, after BEiT) in timm's parts, shorter unless it is told
+otherwise. RandAugment comes with the images (`rand_augment`). Version 1 had neither that nor random
+erasing, and trained in float32 everywhere.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from pydantic import Field, model_validator
 from timm.data.mixup import Mixup
+from timm.data.random_erasing import RandomErasing
 from timm.layers.drop import DropPath
 from timm.models import VisionTransformer
 from timm.optim import param_groups_layer_decay  # pyright: ignore[reportPrivateImportUsage]
@@ -27,10 +28,12 @@ from torch.nn import functional
 from mimlab_objectives.keys import key_of
 from mimlab_objectives.probes.accuracy import accuracies, rank_of_label
 from mimlab_objectives.probes.features import Pooling
+from mimlab_objectives.probes.global_draws import drawn_from
+from mimlab_objectives.probes.rand_augment import STRONGEST
 from mimlab_objectives.probes.schedule import Tell, is_reported, warmup_cosine
 from mimlab_objectives.registry import Params, ParamsError
 
-PROTOCOL = "finetune/1"
+PROTOCOL = "finetune/2"
 HEAD_STD = 2e-5
 """Of the classifier's first weights (main_finetune.py)."""
 _POOLS = {"mean": "avg", "cls": "token"}
@@ -57,6 +60,10 @@ class Recipe(Params):
     """Each layer's rate over that of the next one."""
     drop_path: float = Field(default=0.1, ge=0, lt=1)
     """Stochastic depth at the last block; it grows linearly from 0 at the first."""
+    rand_augment: int = Field(default=9, ge=0, le=STRONGEST)
+    """Magnitude of RandAugment, of which each image gets up to two operations; 0 leaves it out."""
+    random_erasing: float = Field(default=0.25, ge=0, le=1)
+    """Probability that a rectangle of an image becomes noise; 0 leaves it out."""
     mixup: float = Field(default=0.8, ge=0, allow_inf_nan=False)
     """Alpha of mixup; 0 leaves it out."""
     cutmix: float = Field(default=1.0, ge=0, allow_inf_nan=False)
@@ -97,12 +104,12 @@ def finetune(
 ) -> dict[str, float]:
     """`top1` (and `top5`) of the last step, and `train_loss`, the mean over the last epoch.
 
-    `encoder` itself is not changed. `train` gives `task.total_steps` batches. Weights, mixup and
-    stochastic depth are drawn from keys of (seed, step), without touching any other generator.
-    Raises ValueError if there is no image to train on or to test.
+    `encoder` itself is not changed. `train` gives `task.total_steps` batches. Weights, erasing,
+    mixup and stochastic depth are drawn from keys of (seed, step), without touching any other
+    generator. Raises ValueError if there is no image to train on or to test.
     """
     device = next(encoder.parameters()).device
-    with _drawn_from(key_of(task.seed, PROTOCOL, "head"), device):
+    with drawn_from(key_of(task.seed, PROTOCOL, "head"), device):
         model = classifier_of(encoder, task.num_classes, task.pooling, recipe.drop_path)
     loss = _train(model.to(device), train, recipe, task, tell)
     ranks = _ranks(model, test)
@@ -153,9 +160,11 @@ def _train(
         share = warmup_cosine(step, warmup_steps=warmup_steps, total_steps=task.total_steps)
         for group in optimizer.param_groups:
             group["lr"] = peak * share * group["lr_scale"]
-        with _drawn_from(key_of(task.seed, PROTOCOL, "step", step), images.device):
-            mixed, targets = _mixed(images, labels, recipe, task.num_classes)
-            loss = functional.cross_entropy(model(mixed), targets)
+        with drawn_from(key_of(task.seed, PROTOCOL, "step", step), images.device):
+            mixed, targets = _mixed(erased_of(images, recipe), labels, recipe, task.num_classes)
+            with half_precision(images.device):
+                logits = model(mixed)
+            loss = functional.cross_entropy(logits.float(), targets)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -166,6 +175,22 @@ def _train(
         raise ValueError("fine-tuning needs images to train on")
     last_epoch = math.ceil(task.total_steps / recipe.epochs)
     return float(torch.stack(losses[-last_epoch:]).mean())
+
+
+def half_precision(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Autocast to bf16 on GPUs that have it; MAE's autocast is to fp16."""
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.autocast("cuda", torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def erased_of(
+    images: Float[Tensor, "batch 3 height width"], recipe: Recipe
+) -> Float[Tensor, "batch 3 height width"]:
+    """A copy with normal noise in a rectangle of some images (Zhong et al. 2017, arXiv:1708.04896),
+    of 2 % to a third of their area, as main_finetune.py's `--remode pixel`."""
+    erase = RandomErasing(recipe.random_erasing, mode="pixel", device=images.device)  # pyright: ignore[reportArgumentType]
+    return erase(images.clone()) if recipe.random_erasing else images
 
 
 def _mixed(
@@ -199,16 +224,3 @@ def _ranks(model: VisionTransformer, test: Iterable[ImageBatch]) -> Int[Tensor, 
     if not ranks:
         raise ValueError("fine-tuning needs images to test")
     return torch.cat(ranks)
-
-
-@contextlib.contextmanager
-def _drawn_from(key: int, device: torch.device) -> Iterator[None]:
-    """Let what timm draws, from NumPy's and torch's global generators, depend on a key alone."""
-    before = np.random.get_state()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(key)
-        np.random.seed(key % 2**32)
-        try:
-            yield
-        finally:
-            np.random.set_state(before)

@@ -5,7 +5,7 @@ Images without a label, and those that cannot be decoded, are left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +30,12 @@ CHUNK = 256
 UNLABELLED = -1
 
 ImageBatch = tuple[Float[Tensor, "_ 3 height width"], Int[Tensor, " _"]]
+
+Change = Callable[[UInt8[np.ndarray, "size size 3"]], UInt8[np.ndarray, "size size 3"]]
+"""What is done to the pixels of a view; called in the threads that decode."""
+
+ChangesOf = Callable[[Int[np.ndarray, " batch"]], Sequence[Change]]
+"""A change for each key; called in the reader's own thread."""
 
 NumberedBatch = tuple[Int[Tensor, " _"], Float[Tensor, "_ 3 height width"], Int[Tensor, " _"]]
 
@@ -71,12 +77,19 @@ class LabelledImages:
                     yield torch.from_numpy(chunk.rows), *self._on_device(chunk)
 
     def planned(
-        self, *, seed: int, batch_size: int, steps: int, augment: AugmentConfig | None
+        self,
+        *,
+        seed: int,
+        batch_size: int,
+        steps: int,
+        augment: AugmentConfig | None,
+        changes: ChangesOf | None = None,
     ) -> Iterator[ImageBatch]:
         """The first `steps` batches of the split's read plan, without what is left out.
 
         In views that are random by (seed, sample id, epoch), as training has them, or centred
-        where `augment` is None. One window of encoded images is held at a time.
+        where `augment` is None; then changed, by keys of the same. One window of encoded images is
+        held at a time.
         """
         plan = ReadPlan(self.split.rows_per_group, seed, batch_size)
         with ThreadPoolExecutor(self.threads) as decoders:
@@ -87,7 +100,11 @@ class LabelledImages:
                     cut = slice(first, first + batch_size)
                     table = window.slice(first, batch_size)
                     views = _views(table, seed, epochs[cut], augment)
-                    chunk = _rendered(table, rows[cut], views, self.image_size, decoders)
+                    change = None
+                    if changes is not None:
+                        ids = _column(table, "id")
+                        change = changes(sample_keys(key_of(seed, "change"), ids, epochs[cut]))
+                    chunk = _rendered(table, rows[cut], views, self.image_size, decoders, change)
                     if len(chunk.labels):
                         yield self._on_device(chunk)
 
@@ -138,11 +155,12 @@ def _rendered(
     views: Views,
     image_size: int,
     decoders: ThreadPoolExecutor,
+    changes: Sequence[Change] | None = None,
 ) -> Chunk:
     images = [image.as_buffer() for image in table["image"]]
     labels = table["label"].fill_null(UNLABELLED).to_numpy().astype(np.int64)
     pixels = np.zeros((len(labels), image_size, image_size, 3), np.uint8)
-    render_one = partial(_render, images, views, pixels)
+    render_one = partial(_render, images, views, changes, pixels)
     readable: Bool[np.ndarray, " batch"] = np.array(
         list(decoders.map(render_one, range(len(labels)))), bool
     )
@@ -150,13 +168,17 @@ def _rendered(
     return Chunk(pixels[good], labels[good], rows[good])
 
 
-def _render(images: list, views: Views, pixels: np.ndarray, i: int) -> bool:
+def _render(
+    images: list, views: Views, changes: Sequence[Change] | None, pixels: np.ndarray, i: int
+) -> bool:
     """Whether image i could be rendered into its place."""
     try:
         flip = bool(views.flips[i])
         render(memoryview(images[i]), views.boxes[i], flip=flip, out=pixels[i])
     except ValueError:
         return False
+    if changes is not None:
+        pixels[i] = changes[i](pixels[i])
     return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Iterator
 
 import numpy as np
@@ -19,9 +20,12 @@ from mimlab_objectives.probes.finetune import (
     Recipe,
     Task,
     classifier_of,
+    erased_of,
     finetune,
+    half_precision,
     parameter_groups,
 )
+from mimlab_objectives.probes.global_draws import drawn_from
 
 SIZE, DEPTH = 16, 3
 BACKBONE = BackboneParams(
@@ -69,7 +73,8 @@ def test_separable_images_are_learned_by_heart() -> None:
 
 
 def test_mixing_and_smoothing_may_be_left_out() -> None:
-    smooth = RECIPE.model_copy(update={"mixup": 0.0, "cutmix": 0.0, "drop_path": 0.0})
+    left_out = ("mixup", "cutmix", "drop_path", "random_erasing")
+    smooth = RECIPE.model_copy(update=dict.fromkeys(left_out, 0.0))
     plain = smooth.model_copy(update={"label_smoothing": 0.0, "base_lr": 2e-2})
     # Whatever is predicted, the loss is no lower than the entropy of the smoothed label.
     shares = np.array([0.925, 0.025, 0.025, 0.025])
@@ -77,6 +82,59 @@ def test_mixing_and_smoothing_may_be_left_out() -> None:
     scores = [tuned(encoder(), recipe)[0] for recipe in (smooth, plain)]
     assert [score["top1"] for score in scores] == [1.0, 1.0]
     assert scores[0]["train_loss"] >= entropy > 0.3 > scores[1]["train_loss"]
+
+
+def noisy(share: float, count: int = 400) -> tuple[Tensor, Tensor]:
+    """Constant images after erasing, and where they changed."""
+    images = torch.full((count, 3, 32, 32), 9.0)
+    task = Task(num_classes=4, pooling="mean", total_steps=1, seed=0)
+    with drawn_from(task.seed, images.device):
+        erased = erased_of(images, Recipe(random_erasing=share))
+    assert (images == 9).all()
+    return erased, (erased != 9).any(1)
+
+
+def test_rectangles_of_a_quarter_of_the_images_become_noise() -> None:
+    erased, changed = noisy(0.25)
+    hit = changed.any((1, 2))
+    assert abs(float(hit.float().mean()) - 0.25) < 0.09  # four deviations
+    for where in changed[hit]:
+        rows, columns = where.any(1), where.any(0)
+        assert torch.equal(where, rows[:, None] & columns[None])  # a rectangle
+        assert 0.01 < float(where.float().mean()) < 0.36
+    noise = erased.permute(0, 2, 3, 1)[changed]
+    assert abs(float(noise.mean())) < 0.02 and abs(float(noise.std()) - 1) < 0.02
+
+
+def test_erasing_may_be_left_out_or_meet_every_image() -> None:
+    assert not noisy(0.0)[1].any()
+    assert noisy(1.0)[1].any((1, 2)).all()
+
+
+def test_it_trains_in_half_precision() -> None:
+    """As on a GPU, by the autocast of the CPU; here it outlives steps, so that it may keep none of
+    the weights."""
+    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+        scores, _ = tuned(encoder(), RECIPE)
+    assert scores["top1"] == 1.0
+
+
+def test_a_cpu_trains_in_full_precision() -> None:
+    with half_precision(torch.device("cpu")):
+        assert not torch.is_autocast_enabled("cpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_trains_in_half_precision() -> None:
+    with half_precision(torch.device("cuda")):
+        product = torch.ones(2, 2, device="cuda") @ torch.ones(2, 2, device="cuda")
+    assert product.dtype == torch.bfloat16
+    train = [(images.cuda(), labels.cuda()) for images, labels in batches(colours(64, 0), 4)]
+    task = Task(num_classes=4, pooling="mean", total_steps=4, seed=0)
+    first, again = (
+        finetune(encoder().cuda(), train, train[:1], RECIPE, task, tell=[].append) for _ in range(2)
+    )
+    assert first == again
 
 
 def test_the_encoder_that_was_given_stays_as_it_was() -> None:
@@ -144,6 +202,7 @@ def test_it_is_a_pure_function_of_data_and_seed() -> None:
     first = tuned(encoder(), RECIPE, steps=6)
     torch.manual_seed(7)
     np.random.seed(7)
+    random.seed(7)
     state = torch.get_rng_state()
     assert tuned(encoder(), RECIPE, steps=6) == first
     other = tuned(encoder(), RECIPE, steps=6, seed=1)

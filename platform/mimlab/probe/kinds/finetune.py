@@ -7,8 +7,10 @@ from typing import ClassVar, Literal
 from mimlab.data.views import AugmentConfig
 from mimlab.probe.base import Baseline, Probe, Result
 from mimlab.probe.given import Given
+from mimlab.probe.images import ChangesOf
 from mimlab_objectives.probes import finetune
 from mimlab_objectives.probes.features import Pooling
+from mimlab_objectives.probes.rand_augment import RandAugment
 
 
 class FinetuneProbe(finetune.Recipe, Probe):
@@ -41,12 +43,19 @@ class FinetuneProbe(finetune.Recipe, Probe):
             batch_size=self.batch_size,
             steps=steps,
             augment=self.augment or given.source.augment,
+            changes=self.changes(given.source.image_size),
         )
         task = finetune.Task(given.source.num_classes, self.pool, total_steps=steps, seed=0)
         scores = finetune.finetune(
             given.encoder, batches, test.in_order(), self, task, tell=given.tell
         )
         return Result(scores, train.count(), test.count())
+
+    def changes(self, image_size: int) -> ChangesOf | None:
+        """What is done to the views of the images to fit on, by their keys."""
+        if not self.rand_augment:
+            return None
+        return RandAugment(self.rand_augment, image_size).changes
 
     def bounded(self, *, max_fit: int, epochs: int) -> Probe:
         """The warm-up keeps its share of the epochs."""
