@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks import input as input_
-from benchmarks import mapet, memory, planning, step, training
+from benchmarks import mapet, memory, objectives, planning, step, training
 from benchmarks.measuring import Row, machine
 from mimlab.search import ray_settings
 
@@ -20,6 +20,7 @@ BENCHMARKS: Mapping[str, Callable[[Path], list[Row]]] = {
     "planning": planning.run,
     "step": step.run,
     "mapet": mapet.run,
+    "objectives": objectives.run,
     "input": input_.run,
     "training": training.run,
     "memory": memory.run,
