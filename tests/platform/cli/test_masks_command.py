@@ -12,7 +12,7 @@ import torch
 
 from mimlab.data.importing_maps import import_maps
 from mimlab.data.manifest import DataSet
-from mimlab.data.sidecar import Kind
+from mimlab.data.sidecar import MapKind
 from mimlab.spec.parts import register_parts
 from mimlab.train.mask_draws import draw, draw_random
 from mimlab_objectives.masking.block import BlockUnrepaired
@@ -126,10 +126,10 @@ def test_a_folder_without_images_is_refused(call, folder: Path) -> None:
 
 
 @pytest.fixture
-def sidecars(intact_digits: Path, folder: Path) -> Callable[[str, Kind], Path]:
+def sidecars(intact_digits: Path, folder: Path) -> Callable[[str, MapKind], Path]:
     """Writes a sidecar of the digits whose maps mark the left half."""
 
-    def write(name: str, kind: Kind) -> Path:
+    def write(name: str, kind: MapKind) -> Path:
         (folder / f"{name}-files").mkdir()
         left = np.repeat([[1, 0]], 2, axis=0).astype(np.uint8)
         for number in range(DataSet.open(intact_digits).manifest.images):
@@ -143,7 +143,7 @@ def sidecars(intact_digits: Path, folder: Path) -> Callable[[str, Kind], Path]:
 PRIOR = ["--masking", "prior", "--set", "masking.weight=1", "--to", "masks.png", *SMALL]
 
 
-def test_real_maps_are_followed(call, folder: Path, sidecars: Callable[[str, Kind], Path]) -> None:
+def test_real_maps_are_followed(call, folder: Path, sidecars: Callable[[str, MapKind], Path]) -> None:
     said = call("masks", *PRIOR, "--images", "digits", "--maps", sidecars("left", "map"))
     assert (said.code, said.err) == (0, "")
     # Wherever the map marks always, elsewhere never.
@@ -152,7 +152,7 @@ def test_real_maps_are_followed(call, folder: Path, sidecars: Callable[[str, Kin
 
 
 def test_maps_that_cannot_be_followed_are_one_line(
-    call, folder: Path, photos: Path, sidecars: Callable[[str, Kind], Path]
+    call, folder: Path, photos: Path, sidecars: Callable[[str, MapKind], Path]
 ) -> None:
     labels, values = sidecars("classes", "labels_map"), sidecars("left", "map")
     for options, told in (

@@ -12,7 +12,7 @@ from PIL import Image
 from mimlab.data.builtin import built_in
 from mimlab.data.importing_maps import import_maps
 from mimlab.data.manifest import DataSet
-from mimlab.data.sidecar import Kind, open_sidecars
+from mimlab.data.sidecar import MapKind, open_sidecars
 from mimlab.errors import UserError
 from mimlab.search.submission import plan_study, reopen
 from mimlab.spec.load import load_study
@@ -28,7 +28,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
 def maps(digits: DataSet, tmp_path: Path) -> Callable[..., Path]:
     """Writes a sidecar of the digits, every value of every map the same; returns its folder."""
 
-    def write(name: str, value: int, kind: Kind = "map") -> Path:
+    def write(name: str, value: int, kind: MapKind = "map") -> Path:
         files = tmp_path / f"{name}-files"
         files.mkdir()
         for number in range(digits.manifest.images):

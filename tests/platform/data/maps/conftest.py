@@ -9,7 +9,7 @@ from PIL import Image
 
 from mimlab.data.importing_maps import import_maps
 from mimlab.data.manifest import DataSet
-from mimlab.data.sidecar import Kind, Sidecar
+from mimlab.data.sidecar import MapKind, Sidecar
 
 Maps = Callable[..., Sidecar]
 
@@ -19,7 +19,7 @@ def sidecar_of(tmp_path: Path) -> Maps:
     """Imports pixels, by the names of images, as a sidecar `name` of a data set."""
 
     def write(
-        data: DataSet, name: str, kind: Kind, maps: dict[str, np.ndarray], **options
+        data: DataSet, name: str, kind: MapKind, maps: dict[str, np.ndarray], **options
     ) -> Sidecar:
         folder = tmp_path / f"{name}-files"
         for file, pixels in maps.items():

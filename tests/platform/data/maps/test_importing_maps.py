@@ -20,7 +20,7 @@ from mimlab.cli.main import main
 from mimlab.data.importing_maps import import_maps
 from mimlab.data.manifest import DataSet
 from mimlab.data.map_pixels import decode_map
-from mimlab.data.sidecar import Kind, Sidecar
+from mimlab.data.sidecar import MapKind, Sidecar
 from mimlab.errors import UserError
 
 SIZE = (10, 12)
@@ -69,11 +69,11 @@ def write_maps(folder: Path, names: list[str]) -> Path:
     return folder
 
 
-def imported(folder: Path, data: DataSet, kind: Kind = "map", **options) -> Sidecar:
+def imported(folder: Path, data: DataSet, kind: MapKind = "map", **options) -> Sidecar:
     return import_maps(folder, data.root, folder.parent / "sidecar", kind=kind, **options).sidecar
 
 
-def refusal(folder: Path, data: DataSet, kind: Kind = "map", **options) -> str:
+def refusal(folder: Path, data: DataSet, kind: MapKind = "map", **options) -> str:
     with pytest.raises(UserError) as caught:
         imported(folder, data, kind, **options)
     message = str(caught.value)
@@ -175,7 +175,7 @@ def test_two_maps_of_one_image_are_refused(data: DataSet, tmp_path: Path) -> Non
     ],
 )
 def test_a_map_that_is_none_is_named(
-    data: DataSet, tmp_path: Path, kind: Kind, pixels: np.ndarray, reason: str
+    data: DataSet, tmp_path: Path, kind: MapKind, pixels: np.ndarray, reason: str
 ) -> None:
     folder = write_maps(tmp_path / "maps", names_of(data))
     bad = folder / "train" / "bee" / "005.png"
