@@ -143,7 +143,9 @@ def sidecars(intact_digits: Path, folder: Path) -> Callable[[str, MapKind], Path
 PRIOR = ["--masking", "prior", "--set", "masking.weight=1", "--to", "masks.png", *SMALL]
 
 
-def test_real_maps_are_followed(call, folder: Path, sidecars: Callable[[str, MapKind], Path]) -> None:
+def test_real_maps_are_followed(
+    call, folder: Path, sidecars: Callable[[str, MapKind], Path]
+) -> None:
     said = call("masks", *PRIOR, "--images", "digits", "--maps", sidecars("left", "map"))
     assert (said.code, said.err) == (0, "")
     # Wherever the map marks always, elsewhere never.
