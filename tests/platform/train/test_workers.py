@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
@@ -19,6 +20,7 @@ from mimlab.storage.journal import read_points
 from mimlab.train.checkpoint import read_checkpoint
 from mimlab.train.reporter import VOLATILE_KEYS
 from mimlab.train.worker import train_on_worker
+from mimlab_objectives.backbones.vit import BackboneParams, VitBackbone
 
 pytestmark = [
     pytest.mark.slow,
@@ -190,3 +192,19 @@ def test_diverging_ends_both_workers(trials: Trials) -> None:
     assert outcome.state == "diverged"
     assert len(events(trial, "training")) == 2
     assert trial.steps("checkpoints") == []
+
+
+def test_a_teacher_whose_file_is_gone_ends_the_trial_at_once(
+    trials: Trials, tmp_path: Path
+) -> None:
+    file = tmp_path / "teacher.safetensors"
+    sizes = {"patch_size": 4, "embed_dim": 32, "depth": 2, "num_heads": 2}
+    vit = BackboneParams.model_validate({"name": "vit_tiny_patch16_224", **sizes})
+    safetensors.torch.save_file(VitBackbone(vit, 16).vit.state_dict(), file)
+    teacher = json.dumps({"name": vit.name, "weights": str(file), **sizes})
+    trial, told = trials.create(f"target={{name: features, teacher: {teacher}}}")
+    file.unlink()
+    outcome = trials.fit(trial, told, workers=1)
+    assert outcome.state == "failed"
+    assert outcome.reason == f"there is no file {file}; give one, `timm` or `random`"
+    assert not trial.store.exists(trial.file("log.jsonl"))  # neither a traceback nor a second try
