@@ -110,7 +110,7 @@ def test_every_objective_is_in_pairs_and_every_masking_too() -> None:
         assert counts[entry.name] >= 3 * (1 + hides + inexact), entry.name
     assert {pair.masking for pair in PAIRS} == set(STRENGTHS)
     assert {m.application for m in (masking_of(name, 0) for name in STRENGTHS)} == {
-        e.part.application for e in maskings.entries() if e.part.application
+        entry.part.application for entry in maskings.entries()
     }
 
 
