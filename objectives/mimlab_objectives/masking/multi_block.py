@@ -163,13 +163,14 @@ class MultiBlock(Masking):
         The last attempts take out no target, and what they keep was checked beforehand.
         """
         kept = torch.zeros_like(targets[:, 0])
+        left = torch.arange(len(keys), device=keys.device)  # few after the first attempt
         for attempt in range(_TRIES * self.params.num_targets + 1):
-            missing = kept.sum(1) <= self.params.least_kept
-            if not missing.any():
+            block = self._blocks(size, uniform(keys[left], 2, _CONTEXTS + attempt)[:, None])[:, 0]
+            out = targets[left, : self.params.num_targets - attempt // _TRIES].any(1)
+            kept[left] = block & ~out
+            left = left[kept[left].sum(1) <= self.params.least_kept]
+            if not len(left):
                 break
-            block = self._blocks(size, uniform(keys, 2, _CONTEXTS + attempt)[:, None])[:, 0]
-            out = targets[:, : self.params.num_targets - attempt // _TRIES].any(1)
-            kept = torch.where(missing[:, None], block & ~out, kept)
         return kept
 
     def _cut(

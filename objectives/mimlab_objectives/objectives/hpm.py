@@ -45,7 +45,9 @@ class HpmParams(DecoderParams):
     """Share of the budget in which the momentum rises evenly: the paper's 100 of 200 epochs."""
 
 
-@objectives.register("hpm", params=HpmParams, paper="Wang et al., 2023 (arXiv:2304.05919)")
+@objectives.register(
+    "hpm", params=HpmParams, paper="Wang et al., 2023 (arXiv:2304.05919)", revision=2
+)
 class Hpm(Objective):
     """A masked autoencoder with a second decoder that learns which patches have a high loss.
 

@@ -23,6 +23,14 @@ FIELD = "teacher"
 _BUILDING = (AssertionError, AttributeError, RuntimeError, TypeError, ValueError)
 """What timm raises for sizes and images that a model cannot take."""
 
+_PLAIN: Mapping[str, Any] = {
+    "norm": False,
+    "output_fmt": "NCHW",
+    "intermediates_only": True,
+    "stop_early": True,
+}
+"""What `forward_intermediates` is told: layers as they are, and nothing after the last of them."""
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -107,9 +115,7 @@ def map_shapes(model: Architecture, size: Grid) -> list[tuple[int, int, int]]:
 
 def feature_maps(model: Any, images: Tensor, layers: list[int] | None) -> list[Tensor]:
     """(batch, channels, rows, columns) of each layer before any last norm; None: of all layers."""
-    return model.forward_intermediates(
-        images, indices=layers, norm=False, output_fmt="NCHW", intermediates_only=True
-    )
+    return model.forward_intermediates(images, indices=layers, **_PLAIN)
 
 
 def sequences(
@@ -119,12 +125,5 @@ def sequences(
     if not prefix:
         maps = [found.flatten(2).mT for found in feature_maps(model, images, layers)]
         return [(patches[:, :0], patches) for patches in maps]
-    pairs = model.forward_intermediates(
-        images,
-        indices=layers,
-        norm=False,
-        output_fmt="NCHW",
-        intermediates_only=True,
-        return_prefix_tokens=True,
-    )
+    pairs = model.forward_intermediates(images, indices=layers, return_prefix_tokens=True, **_PLAIN)
     return [(tokens, found.flatten(2).mT) for found, tokens in pairs]

@@ -186,12 +186,12 @@ def test_any_timm_model_teaches_and_those_that_are_no_plain_transformers_tell_no
 
 def test_more_layers_than_there_are_is_refused(tiny: Tiny) -> None:
     resnet = {"name": "resnet18", "weights": "random", "layer": 2}
-    for given, message in (
-        ({"top_layers": 3}, "the encoder has 2 blocks and the teacher 3 last layers"),
-        ({"teacher": resnet}, "the teacher 1 last layers of one grid and width: 2 is more"),
+    for teacher, top_layers, message in (
+        (TEACHER, 3, "the encoder has 2 blocks and the teacher 3 last layers"),
+        (resnet, 2, "the teacher 1 last layers of one grid and width: 2 is more"),
     ):
         with pytest.raises(ParamsError, match=message) as caught:
-            maskalign_of(tiny, **given)
+            maskalign_of(tiny, teacher=teacher, top_layers=top_layers)
         assert caught.value.field == "top_layers"
     with pytest.raises(ParamsError, match="timm knows no model") as caught:
         maskalign_of(tiny, teacher={**TEACHER, "name": "vit_tinny_patch16_224"})

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
@@ -86,7 +87,17 @@ PAIRS = [
     for strength in range(len(strengths))
     if legal(entry.part, masking_of(name, strength))
 ]
-every_pair = pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.id)
+
+
+def params_of(pairs: list[Pair]) -> list[Any]:
+    """The middle strength every time, the two others among slow tests."""
+    others = pytest.mark.slow
+    return [
+        pytest.param(pair, id=pair.id, marks=[] if pair.strength == 1 else others) for pair in pairs
+    ]
+
+
+every_pair = pytest.mark.parametrize("pair", params_of(PAIRS))
 every_objective = pytest.mark.parametrize("name", [entry.name for entry in OWN])
 
 
@@ -99,7 +110,7 @@ def test_every_objective_is_in_pairs_and_every_masking_too() -> None:
         assert counts[entry.name] >= 3 * (1 + hides + inexact), entry.name
     assert {pair.masking for pair in PAIRS} == set(STRENGTHS)
     assert {m.application for m in (masking_of(name, 0) for name in STRENGTHS)} == {
-        e.part.application for e in maskings.entries() if e.part.application
+        entry.part.application for entry in maskings.entries()
     }
 
 
@@ -190,14 +201,19 @@ def test_keys_decide_wherever_an_image_stands_and_whoever_reads_it(
         halves = [picked(batch, rows) for rows in ([0, 1], [2, 3])]
         workers = [objective(half, plan_of(pair, half), START) for half in halves]
     assert torch.equal(once.loss_sum, again.loss_sum)
-    close = {"rtol": 1e-4, "atol": 1e-5}  # matrix products of other sizes sum in another order
-    torch.testing.assert_close(turned.loss_sum, once.loss_sum, **close)
+    assert_close(turned.loss_sum, once.loss_sum)
     if once.per_patch_loss is not None:
-        torch.testing.assert_close(turned.per_patch_loss, once.per_patch_loss[order], **close)
+        assert turned.per_patch_loss is not None
+        assert_close(turned.per_patch_loss, once.per_patch_loss[order])
     assert sum(float(part.loss_count) for part in workers) == float(once.loss_count)
     if objective.loss_scope != "batch":
         total = torch.stack([part.loss_sum for part in workers]).sum()
-        torch.testing.assert_close(total, once.loss_sum, **close)
+        assert_close(total, once.loss_sum)
+
+
+def assert_close(found: Tensor, expected: Tensor) -> None:
+    """Matrix products of other sizes sum in another order."""
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 @every_pair
@@ -214,8 +230,7 @@ def test_what_trains_learns_and_nothing_else(pair: Pair, built: Built, batch_of:
 
 @pytest.mark.parametrize(
     "pair",
-    [p for p in PAIRS if masking_of(p.masking, p.strength).application == "hide"],
-    ids=lambda pair: pair.id,
+    params_of([p for p in PAIRS if masking_of(p.masking, p.strength).application == "hide"]),
 )
 def test_hidden_pixels_change_no_bit_of_the_prediction(
     pair: Pair, built: Built, batch_of: Batches

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
@@ -19,6 +20,8 @@ from mimlab.storage.journal import read_points
 from mimlab.train.checkpoint import read_checkpoint
 from mimlab.train.reporter import VOLATILE_KEYS
 from mimlab.train.worker import train_on_worker
+from mimlab_objectives.backbones.vit import BackboneParams, VitBackbone
+from mimlab_objectives.teachers.weights import file_sha256
 
 pytestmark = [
     pytest.mark.slow,
@@ -190,3 +193,22 @@ def test_diverging_ends_both_workers(trials: Trials) -> None:
     assert outcome.state == "diverged"
     assert len(events(trial, "training")) == 2
     assert trial.steps("checkpoints") == []
+
+
+def test_a_teacher_whose_file_was_replaced_ends_the_trial_at_once(
+    trials: Trials, tmp_path: Path
+) -> None:
+    file = tmp_path / "teacher.safetensors"
+    sizes = {"patch_size": 4, "embed_dim": 32, "depth": 2, "num_heads": 2}
+    params = BackboneParams.model_validate({"name": "vit_tiny_patch16_224", **sizes})
+    weights = VitBackbone(params, 16).vit.state_dict()
+    safetensors.torch.save_file(weights, file)
+    submitted = file_sha256(file)
+    teacher = json.dumps({"name": params.name, "weights": str(file), **sizes})
+    trial, told = trials.create(f"target={{name: features, teacher: {teacher}}}")
+    safetensors.torch.save_file(weights | {"norm.bias": weights["norm.bias"] + 1}, file)
+    outcome = trials.fit(trial, told, workers=1)
+    assert outcome.state == "failed"
+    assert f"{file} is another file than the study was submitted with" in outcome.reason
+    assert submitted in outcome.reason and file_sha256(file) in outcome.reason
+    assert not trial.store.exists(trial.file("log.jsonl"))  # neither a traceback nor a second try
