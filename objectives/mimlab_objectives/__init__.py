@@ -5,13 +5,13 @@ from mimlab_objectives.registry import import_all
 
 
 def discover() -> None:
-    """Register every masking, target, objective and recipe, this package's first (idempotent).
+    """Register every masking, target, tokenizer, objective and recipe, ours first (idempotent).
 
     Raises PluginError for another package that cannot be loaded or registers a taken name.
     """
     from mimlab_objectives.recipes.own import load_own_recipes  # torch takes seconds to import
 
-    for room in ("masking", "targets", "objectives"):
+    for room in ("masking", "targets", "tokenizers", "objectives"):
         import_all(f"{__name__}.{room}")
     load_own_recipes()
     load_plugins()

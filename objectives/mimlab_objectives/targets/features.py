@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mimlab_objectives.masking.plan import Grid
+from mimlab_objectives.moments import principal_axes
 from mimlab_objectives.registry import Params
 from mimlab_objectives.targets.base import Target, TargetKind, targets
 from mimlab_objectives.teachers.frozen import FrozenTeacher
@@ -57,14 +58,11 @@ class FeatureTarget(Target):
     @torch.no_grad()
     def fit(self, images: Float[Tensor, "images 3 height width"]) -> None:
         """Find the principal components that boards show."""
-        points = self.compute(images).flatten(0, 1).double()
-        self.centre.copy_(points.mean(0))
-        variances, vectors = torch.linalg.eigh((points - points.mean(0)).T.cov(correction=0))
         count = min(_COLOURS, self.dim)
-        vectors = vectors.flip(1)[:, :count]
-        largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
-        deviations = variances.flip(0)[:count].clamp(min=_EPSILON).sqrt()
-        self.axes[:, :count] = (vectors * largest.sign() / deviations).to(self.axes)
+        points = self.compute(images).flatten(0, 1)
+        centre, axes, variances = principal_axes(points, count)
+        self.centre.copy_(centre)
+        self.axes[:, :count] = (axes / variances.clamp(min=_EPSILON).sqrt()).to(self.axes)
 
     @torch.no_grad()
     def compute(

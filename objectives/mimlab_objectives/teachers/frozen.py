@@ -95,6 +95,12 @@ class FrozenTeacher(nn.Module):
             self._held.append(load(self.params, self.size).to(device))
         return self._held[0]
 
+    def weights(self) -> dict[str, Tensor]:
+        """Everything that its features are made by, of the network and of how images reach it."""
+        held = self.model_on(self.scale.device).state_dict()
+        named = {f"teacher.model.{name}": tensor for name, tensor in held.items()}
+        return {**named, "teacher.scale": self.scale, "teacher.shift": self.shift}
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FrozenTeacher:
         """Moves and casts reach the weights too."""
         for model in self._held:

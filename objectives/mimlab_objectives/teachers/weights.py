@@ -72,6 +72,11 @@ class TeacherParams(Params):
         source = self.weights if self.file is None else self.file.stem
         return f"{self.name}-{source}"
 
+    @property
+    def label_with_layer(self) -> str:
+        """The same, with the layer if it is not the last by default."""
+        return self.label if self.layer is None else f"{self.label}-layer{self.layer}"
+
     def resolved(self, absolute: Callable[[str], str]) -> TeacherParams:
         """The file by its absolute path and, where it can be read, the hash of its content."""
         if self.file is None:

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mimlab_objectives.masking.plan import Grid
-from mimlab_objectives.registry import Params, Registry
+from mimlab_objectives.registry import Params, ParamsError, Registry
 
 EncodedKind = Literal["codes", "features"]
 
@@ -71,6 +71,15 @@ class PatchEncoder(nn.Module, ABC):
             plain = tensor.detach().cpu().contiguous().flatten()
             digest.update(plain.view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
+
+
+def square_side(size: Grid) -> int:
+    """Side in pixels of what an encoder reads. Raises ParamsError where it is not square."""
+    if size[0] != size[1]:
+        raise ParamsError(
+            "grid", f"images would have {size[0]}×{size[1]} px; take as many rows as columns"
+        )
+    return size[0]
 
 
 patch_encoders: Registry[PatchEncoder] = Registry("tokenizer")

@@ -11,7 +11,8 @@ from mimlab_objectives.registry import ParamsError
 from mimlab_objectives.targets.base import targets
 from mimlab_objectives.targets.pixels import patchify, unpatchify
 from mimlab_objectives.targets.tokens import TokenParams, TokenTarget
-from mimlab_objectives.tokenizers.kmeans import KMeansParams, fit_codebook, nearest
+from mimlab_objectives.tokenizers.base import PatchEncoder
+from mimlab_objectives.tokenizers.kmeans import FeatureKMeans
 
 GRID = (4, 4)
 RESNET: dict[str, object] = {"name": "resnet18", "weights": "random", "layer": 3}
@@ -32,21 +33,6 @@ def stamped(codes: Tensor, noise: float = 0.0) -> tuple[Tensor, Tensor]:
 
 def drawn(images: int, vocabulary: int, seed: int = 0) -> Tensor:
     return torch.randint(vocabulary, (images, 16), generator=torch.Generator().manual_seed(seed))
-
-
-def test_the_nearest_code_is_so_in_distance_not_in_angle() -> None:
-    codebook = torch.tensor([[1.0, 0.0], [3.0, 1.0]])
-    assert nearest(torch.tensor([[3.0, 0.3]]), codebook).tolist() == [1]
-
-
-def test_nearest_compares_all_codes_in_full_precision_under_autocast() -> None:
-    generator = torch.Generator().manual_seed(0)
-    points = 1 + 1e-3 * torch.randn(500, 16, generator=generator)  # bfloat16 sees them all equal
-    codebook = 1 + 1e-3 * torch.randn(40, 16, generator=generator)
-    exact = torch.cdist(points.double(), codebook.double()).argmin(1)
-    with torch.autocast("cpu", torch.bfloat16):
-        found = nearest(points, codebook)
-    assert float((found == exact).float().mean()) > 0.99  # ties within a rounding may differ
 
 
 def test_stamps_are_found_and_each_has_a_code_of_its_own() -> None:
@@ -81,20 +67,11 @@ def test_what_was_fitted_is_saved_and_fitting_again_gives_the_same(
     first.fit(images)
     second.fit(images)
     assert torch.equal(first.compute(images), second.compute(images))
-    assert set(first.state_dict()) == {"codebook", "patches"}
+    assert set(first.state_dict()) == {"encoder.codebook", "patches"}
     loaded.load_state_dict(first.state_dict())
     assert torch.equal(loaded.compute(images), first.compute(images))
     assert len(first.compute(images).unique()) == 8  # every code is used
     assert first.dim == 8 and first.fit_images == 32
-
-
-def test_no_code_is_dead_while_patches_differ() -> None:
-    """Most patches are one and the same, as black borders are: k-means splits them in vain."""
-    generator = torch.Generator().manual_seed(0)
-    points = torch.randn(400, 12, generator=generator)
-    points[:300] = 0
-    codebook = fit_codebook(points, KMeansParams(vocabulary=64, images=1))
-    assert (nearest(points, codebook).bincount(minlength=64) > 0).all()
 
 
 def test_codes_beyond_the_different_patches_do_no_harm() -> None:
@@ -102,7 +79,7 @@ def test_codes_beyond_the_different_patches_do_no_harm() -> None:
     target = tokens()
     target.fit(images)
     assert len(target.compute(images).unique()) == 3
-    assert torch.isfinite(target.codebook).all() and torch.isfinite(target.patches).all()
+    assert torch.isfinite(target.encoder.codebook).all() and torch.isfinite(target.patches).all()
 
 
 def test_more_codes_than_patches_are_refused() -> None:
@@ -147,7 +124,7 @@ def test_its_name_says_that_it_is_not_the_papers_tokenizer() -> None:
     shown = TokenParams(vocabulary=512).shown_as("tokens")
     assert shown == "tokens(kmeans-pixels-512)"
     taught = TokenParams.model_validate({"teacher": {**RESNET, "weights": "timm"}})
-    assert taught.shown_as("tokens") == "tokens(kmeans-resnet18-timm-8192)"
+    assert taught.shown_as("tokens") == "tokens(kmeans-resnet18-timm-layer3-8192)"
 
 
 def test_a_tokenizer_is_as_good_as_its_codes_are_many() -> None:
@@ -158,7 +135,7 @@ def test_a_tokenizer_is_as_good_as_its_codes_are_many() -> None:
     for vocabulary in (2, 8, 64, 512):
         target = tokens(vocabulary=vocabulary)
         target.fit(images)
-        errors.append(float((target.codebook[target.compute(images)] - patches).square().mean()))
+        errors.append(float((target.encoder.codebook[target.compute(images)] - patches).square().mean()))
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 1e-4 < errors[0]
     assert math.isclose(errors[2], 0.04, rel_tol=0.5)  # 16 stamps are found, their noise is left
