@@ -31,6 +31,7 @@ class Kind(StrEnum):
     objectives = "objectives"
     targets = "targets"
     schedules = "schedules"
+    tokenizers = "tokenizers"
 
 
 def list_parts(
@@ -48,7 +49,7 @@ def list_parts(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """List the maskings, objectives, targets and ratio schedules: parameters, needs, papers.
+    """List maskings, objectives, targets, ratio schedules, tokenizers: parameters, needs, papers.
 
     Those of installed plug-ins are among them, with the name of their package.
 
