@@ -75,7 +75,7 @@ class FeatureEncoder(PatchEncoder):
     @torch.no_grad()
     def encode(
         self, images: Float[Tensor, "batch 3 height width"]
-    ) -> Float[Tensor, "batch tokens width"]:
+    ) -> Float[Tensor, "batch tokens feature_dim"]:
         """Features of every patch, float32; images of another size than its own are resized."""
         values = self.teacher(images)
         if self.dim is not None:

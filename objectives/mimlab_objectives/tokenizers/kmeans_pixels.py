@@ -27,8 +27,10 @@ class KMeansPixelParams(KMeansParams):
     paper="Coates, Ng and Lee, AISTATS 2011 (An analysis of single-layer networks)",
 )
 class PixelKMeans(KMeansEncoder):
-    """The nearest k-means code to the normalised pixels of each patch; `whiten` clusters them as
-    Coates, Ng and Lee do, but for their contrast normalisation."""
+    """The nearest k-means code to the normalised pixels of each patch.
+
+    With `whiten` after Coates, Ng and Lee, but for their contrast normalisation of each patch.
+    """
 
     def __init__(self, params: KMeansPixelParams, grid: Grid) -> None:
         side = params.patch_size

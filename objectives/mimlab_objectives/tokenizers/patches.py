@@ -25,7 +25,10 @@ class PatchMeans:
             vocabulary, dtype=torch.int64, device=device
         )
         """Patches of each code."""
-        self._sums = torch.zeros(vocabulary, 3 * patch_size**2, dtype=torch.float64, device=device)
+        self.sums: Float[Tensor, "vocabulary patch_dim"] = torch.zeros(
+            vocabulary, 3 * patch_size**2, dtype=torch.float64, device=device
+        )
+        """Of their pixels, float64; sums and counts of several parts of the images add up."""
 
     @torch.no_grad()
     def add(
@@ -35,9 +38,9 @@ class PatchMeans:
     ) -> None:
         """Count the patches of some images and their codes."""
         patches = patchify(images.double(), self.patch_size).flatten(0, 1)
-        self._sums += sum_by_code(patches, codes.flatten(), len(self.counts))
+        self.sums += sum_by_code(patches, codes.flatten(), len(self.counts))
         self.counts += codes.flatten().bincount(minlength=len(self.counts))
 
     def means(self) -> Float[Tensor, "vocabulary patch_dim"]:
         """float32, numbers ordered (row, column, channel); zero for a code that has no patch."""
-        return (self._sums / self.counts.clamp(min=1)[:, None]).float()
+        return (self.sums / self.counts.clamp(min=1)[:, None]).float()

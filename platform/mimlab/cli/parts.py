@@ -33,6 +33,7 @@ class Kind(StrEnum):
     targets = "targets"
     schedules = "schedules"
     recipes = "recipes"
+    tokenizers = "tokenizers"
 
 
 def list_parts(
@@ -50,8 +51,8 @@ def list_parts(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """List maskings, objectives, targets and ratio schedules – parameters, needs, papers – and
-    recipes, papers that combine them: what differs from the paper.
+    """List maskings, objectives, targets, ratio schedules, tokenizers – parameters, needs, papers –
+    and recipes, papers that combine them: what differs from the paper.
 
     Those of installed plug-ins are among them, with the name of their package.
 

@@ -13,10 +13,12 @@ from mimlab.spec.study import REGISTRIES
 from mimlab_objectives.masking.schedules import schedules
 from mimlab_objectives.recipes.base import recipes
 from mimlab_objectives.registry import Registry
+from mimlab_objectives.tokenizers.base import patch_encoders
 
 KINDS: Mapping[str, Registry[Any]] = {
     **{f"{kind}s": registry for kind, registry in REGISTRIES.items()},
     "schedules": schedules,
+    "tokenizers": patch_encoders,
 }
 """What can be listed, by plural."""
 OWN_PACKAGE = "mimlab_objectives"

@@ -7,16 +7,19 @@ from mimlab_objectives.masking.plan import Masking
 from mimlab_objectives.masking.schedules import RatioSchedule
 from mimlab_objectives.objectives.base import Objective
 from mimlab_objectives.targets.base import Target
+from mimlab_objectives.tokenizers.base import PatchEncoder
 
 _COUNTS = {"batch": "one count a batch", "per_image": "a count of its own in each image"}
 
 
-def needs_of(part: type[Objective | Target | Masking | RatioSchedule]) -> list[str]:
+def needs_of(part: type[Objective | Target | Masking | RatioSchedule | PatchEncoder]) -> list[str]:
     """Short phrases; none where a part goes with everything."""
     if issubclass(part, Masking):
         return _of_masking(part)
     if issubclass(part, Objective):
         return _of_objective(part)
+    if issubclass(part, PatchEncoder):
+        return [f"gives {part.kind}"]
     return _of_target(part) if issubclass(part, Target) else []
 
 

@@ -11,8 +11,6 @@ from mimlab_objectives.registry import ParamsError
 from mimlab_objectives.targets.base import targets
 from mimlab_objectives.targets.pixels import patchify, unpatchify
 from mimlab_objectives.targets.tokens import TokenParams, TokenTarget
-from mimlab_objectives.tokenizers.base import PatchEncoder
-from mimlab_objectives.tokenizers.kmeans import FeatureKMeans
 
 GRID = (4, 4)
 RESNET: dict[str, object] = {"name": "resnet18", "weights": "random", "layer": 3}
@@ -135,7 +133,9 @@ def test_a_tokenizer_is_as_good_as_its_codes_are_many() -> None:
     for vocabulary in (2, 8, 64, 512):
         target = tokens(vocabulary=vocabulary)
         target.fit(images)
-        errors.append(float((target.encoder.codebook[target.compute(images)] - patches).square().mean()))
+        errors.append(
+            float((target.encoder.codebook[target.compute(images)] - patches).square().mean())
+        )
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 1e-4 < errors[0]
     assert math.isclose(errors[2], 0.04, rel_tol=0.5)  # 16 stamps are found, their noise is left

@@ -27,6 +27,8 @@ def test_needs_are_said_in_words(call) -> None:
     assert needs["block_unrepaired"] == ["a count of its own in each image"]
     assert needs["random"] == [] and needs["pixels"] == ["pixels"]
     assert "labels" in call("list", "objectives").words
+    stored = {part["name"]: part["needs"] for part in found["tokenizers"]}
+    assert stored["kmeans"] == ["gives codes"] and stored["features"] == ["gives features"]
 
 
 def test_the_matrix_is_what_validate_says(call) -> None:

@@ -74,7 +74,8 @@ def test_the_schema_knows_every_section(call) -> None:
 
 def test_list_has_every_kind_and_each_alone(call) -> None:
     found = json.loads(call("list", "--json").out)
-    assert set(found) == {"objectives", "targets", "maskings", "schedules", "recipes"}
+    kinds = {"objectives", "targets", "maskings", "schedules", "tokenizers", "recipes"}
+    assert set(found) == kinds
     assert {"random", "block"} <= {part["name"] for part in found["maskings"]}
     for kind, parts in found.items():
         assert json.loads(call("list", kind, "--json").out) == {kind: parts}
