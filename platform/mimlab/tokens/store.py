@@ -1,4 +1,4 @@
-"""A token store: codes or features of recorded views of a data set's images, with what made them."""
+"""A token store: codes or features of recorded views of images, with what made them."""
 
 from __future__ import annotations
 
