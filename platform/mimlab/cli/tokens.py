@@ -96,10 +96,10 @@ def encode(  # noqa: PLR0913  (the options of a command)
     with tempfile.TemporaryDirectory(prefix="mimlab-tokens-") as cache:
         with encoding_progress() as progress:
             store = encode_images(
-                load_encoder(encoder),
                 encoder,
                 resolve_images(place, Path(cache)),
                 to,
+                load=load_encoder,
                 asked=asked.model_copy(update={"count": views, "seed": seed}),
                 splits=split or [trained],
                 resources=EncodingResources(workers, cpus, batch_size),

@@ -31,29 +31,30 @@ def encoding_progress() -> Iterator[Progress]:
     if not console.is_terminal:
         yield _lines(console)
         return
+    rate = _Rate()
     with bar() as shown:
         task = shown.add_task("encoding", total=None)
-        rate = _Rate()
 
         def draw(done: int, total: int, before: int) -> None:
-            words = f"encoding, {rate.of(done, before)}"
-            shown.update(task, description=words, completed=done, total=total)
+            words = f"encoding, {rate.after(done, before):,.0f} images/s" if done > before else ""
+            shown.update(task, description=words or "encoding", completed=done, total=total)
 
         yield draw
 
 
 class _Rate:
-    """Images per second since the first call."""
+    """Images per second; from the second piece on, without the time that it took to start."""
 
     def __init__(self) -> None:
-        self._began = time.monotonic()
+        self._began, self._first = time.monotonic(), 0
 
-    def per_second(self, done: int, before: int) -> float:
-        return (done - before) / max(1e-9, time.monotonic() - self._began)
-
-    def of(self, done: int, before: int) -> str:
-        found = f"{before:,} found done, " if before else ""
-        return found + (f"{self.per_second(done, before):,.0f} images/s" if done > before else "…")
+    def after(self, done: int, before: int) -> float:
+        """To be asked once after each piece."""
+        now, first = time.monotonic(), self._first or before
+        speed = (done - first) / max(1e-9, now - self._began)
+        if not self._first:
+            self._began, self._first = now, done
+        return speed
 
 
 def _lines(console: Console) -> Callable[[int, int, int], None]:
@@ -61,13 +62,17 @@ def _lines(console: Console) -> Callable[[int, int, int], None]:
 
     def write(done: int, total: int, before: int) -> None:
         nonlocal due
+        speed = rate.after(done, before) if done > before else 0.0
         if time.monotonic() < due and done < total:
             return
         due = time.monotonic() + PLAIN_S
-        speed = rate.per_second(done, before)
-        left = f", about {duration((total - done) / speed)} left" if done > before else ""
-        line = f"encoding: {done:,} of {total:,} images, {rate.of(done, before)}{left}"
-        console.print(line, highlight=False, soft_wrap=True)
+        words = [f"encoding: {done:,} of {total:,} images"]
+        words += [f"{before:,} of them by an earlier try"] if before else []
+        words += [f"{speed:,.0f} images/s"] if speed else []
+        words += (
+            [f"about {duration((total - done) / speed)} left"] if speed and done < total else []
+        )
+        console.print(", ".join(words), highlight=False, soft_wrap=True)
 
     return write
 
