@@ -3,6 +3,8 @@
 row    = sha256(id as int64 LE, label as int64 LE with -1 for none, image bytes)
 split  = sha256(row digests in the order of ids)
 data   = sha256(a line `name rows split-fingerprint` for each split)
+
+A row of a token store is sha256(id as int64 LE, the bytes of its views).
 """
 
 from __future__ import annotations
@@ -27,6 +29,15 @@ def row_digests(rows: pa.Table) -> bytes:
     return b"".join(
         hashlib.sha256(struct.pack("<qq", id_, -1 if label is None else label) + image).digest()
         for id_, label, image in columns
+    )
+
+
+def stored_digests(rows: pa.Table) -> bytes:
+    """The same of rows of a token store: `id`, and every other column in its order."""
+    columns = [rows[name].to_pylist() for name in rows.column_names if name != "id"]
+    return b"".join(
+        hashlib.sha256(struct.pack("<q", id_) + b"".join(views)).digest()
+        for id_, *views in zip(rows["id"].to_pylist(), *columns, strict=True)
     )
 
 

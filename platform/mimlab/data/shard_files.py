@@ -43,13 +43,15 @@ class ShardEntry(Entry):
         return file
 
 
-def check_shards(manifest: Place, shards: Iterable[ShardEntry]) -> None:
+def check_shards(
+    manifest: Place, shards: Iterable[ShardEntry], remedy: str = "import it again"
+) -> None:
     """Hold the shards that the file `manifest` lists against what it says of them.
 
     Each must lie beside it, have the promised size and, by its footer, the promised row groups.
-    Raises UserError.
+    Raises UserError, which ends with the remedy.
     """
-    check = partial(_check_shard, manifest)
+    check = partial(_check_shard, manifest, remedy=remedy)
     if isinstance(manifest, Path):
         for shard in shards:
             check(shard)
@@ -60,7 +62,7 @@ def check_shards(manifest: Place, shards: Iterable[ShardEntry]) -> None:
             pass
 
 
-def _check_shard(manifest: Place, shard: ShardEntry) -> None:
+def _check_shard(manifest: Place, shard: ShardEntry, *, remedy: str) -> None:
     path = manifest.parent / shard.file
     try:
         with opened(path) as file:
@@ -68,23 +70,21 @@ def _check_shard(manifest: Place, shard: ShardEntry) -> None:
             if size != shard.bytes:
                 raise UserError(
                     f"{path}: {size} bytes where {manifest.name} says {shard.bytes}: "
-                    "cut short or changed; import it again"
+                    f"cut short or changed; {remedy}"
                 )
-            groups = _rows_of_groups(path, file)
+            groups = _rows_of_groups(path, file, remedy)
     except FileNotFoundError as error:
-        raise UserError(
-            f"{path}: missing, although {manifest.name} lists it; import it again"
-        ) from error
+        raise UserError(f"{path}: missing, although {manifest.name} lists it; {remedy}") from error
     if groups != shard.row_groups:
         raise UserError(
             f"{path}: {sum(groups)} rows in {len(groups)} row groups where {manifest.name} says "
-            f"{shard.rows} in {len(shard.row_groups)}; import it again"
+            f"{shard.rows} in {len(shard.row_groups)}; {remedy}"
         )
 
 
-def _rows_of_groups(path: Place, file: pa.NativeFile) -> list[int]:
+def _rows_of_groups(path: Place, file: pa.NativeFile, remedy: str) -> list[int]:
     try:
         footer = pq.read_metadata(file)
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: not a Parquet file ({error}); import it again") from error
+        raise UserError(f"{path}: not a Parquet file ({error}); {remedy}") from error
     return [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]

@@ -15,17 +15,19 @@ little-endian, rows of the grid one after the other. Beside them lies what made 
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Literal
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from mimlab.data.fingerprint import combined, file_sha256, split_fingerprint
+from mimlab.data.fingerprint import combined, file_sha256, split_fingerprint, stored_digests
 from mimlab.data.manifest import DataSet, SplitEntry
 from mimlab.data.map_pixels import map_digest
 from mimlab.data.reader import ColumnSource
@@ -42,6 +44,7 @@ SIDECAR = "sidecar.json"
 MapKind = Literal["map", "labels_map"]
 Kind = MapKind | Literal["codes", "features"]
 
+MAP_COLUMNS = ("id", "map")
 VIEW_COLUMN = "view_{}"
 """Name of a view's column in a token store."""
 
@@ -52,7 +55,8 @@ class Maker(Entry):
     text: str
     """In words, for people."""
     sha256: str
-    """Hash over the contents of the files that were imported, in the order of ids."""
+    """Hash over the contents of the files that were imported, in the order of ids; of a token
+    store, over those of the encoder."""
 
 
 class StoredViews(Entry):
@@ -92,7 +96,8 @@ class SidecarManifest(Entry):
     format: Literal["mimlab-sidecar"] = FORMAT
     version: Literal[1] = VERSION
     fingerprint: str
-    """Hash over split names and every row's id and pixels, independent of files and encoding."""
+    """Hash over split names and every row's id and pixels, independent of files and encoding; of a
+    token store, over ids and the bytes of all views, and over `views` and `encoder`."""
     images: str
     """Fingerprint of the data set that it belongs to."""
     kind: Kind
@@ -105,12 +110,24 @@ class SidecarManifest(Entry):
     """Highest label + 1; null where there are no labels."""
     maker: Maker
     missing: int
-    """Images without a map."""
+    """Images without a map; of a token store, those that could not be read: all zeros."""
     splits: list[SplitEntry]
     views: StoredViews | None = None
     """Of a token store."""
     encoder: StoredEncoder | None = None
     """Of a token store."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Of its files, `id` first."""
+        if self.views is None:
+            return MAP_COLUMNS
+        return ("id", *(VIEW_COLUMN.format(view) for view in range(self.views.count)))
+
+    @property
+    def remedy(self) -> str:
+        """What mends it."""
+        return "import it again" if self.views is None else "encode it again"
 
 
 @dataclass(frozen=True)
@@ -122,9 +139,10 @@ class Sidecar:
 
     @classmethod
     def open(
-        cls, path: str | PathLike[str] | RemotePath, data: DataSet, *, verify: bool = False
+        cls, path: str | PathLike[str] | RemotePath, data: DataSet | None, *, verify: bool = False
     ) -> Sidecar:
-        """Read the manifest and hold it against the data set that it is opened for, and its files.
+        """Read the manifest and hold it against the data set that it is opened for, if there is
+        one, and its files.
 
         With `verify` also each file's hash and the fingerprint, which reads everything. Raises
         UserError, which names both where they do not belong together.
@@ -132,9 +150,10 @@ class Sidecar:
         root = place_of(path)
         try:
             sidecar = cls(root, _read_manifest(root))
-            _check_images(sidecar, data)
+            if data is not None:
+                _check_images(sidecar, data)
             shards = [shard for split in sidecar.manifest.splits for shard in split.shards]
-            check_shards(root / SIDECAR, shards)
+            check_shards(root / SIDECAR, shards, sidecar.manifest.remedy)
             if verify:
                 _check_content(sidecar)
         except RemoteError as error:
@@ -150,9 +169,9 @@ class Sidecar:
         return self.manifest.fingerprint
 
     def source(self, name: str) -> ColumnSource:
-        """Its column, called `<name>.map` beside those of the images."""
+        """The column of maps, called `<name>.map` beside those of the images."""
         root = self.root.resolve() if isinstance(self.root, Path) else self.root
-        return ColumnSource(str(root), ("id", "map"), sidecar=name)
+        return ColumnSource(str(root), MAP_COLUMNS, sidecar=name)
 
 
 def open_sidecars(places: Mapping[str, str], data: DataSet) -> dict[str, Sidecar]:
@@ -217,14 +236,22 @@ def _check_images(sidecar: Sidecar, data: DataSet) -> None:
         raise UserError(
             f"{sidecar.root}: made for the images with fingerprint {made_for[:16]}…, but that of "
             f"{data.root} is {data.fingerprint[:16]}…; name the data set that it was made for, or "
-            f"import the maps again with `--for {data.root}`"
+            f"{_made_again(sidecar, data)}"
         )
     ours, theirs = ([_cut(s) for s in m.splits] for m in (sidecar.manifest, data.manifest))
-    if ours != theirs:
+    # A token store has the splits that somebody trains on.
+    partial = sidecar.manifest.views is not None and set(dict(ours)) <= set(dict(theirs))
+    if ours != [cut for cut in theirs if not partial or cut[0] in dict(ours)]:
         raise UserError(
             f"{sidecar.root}: its files or row groups are not those of {data.root}, which holds "
-            f"the same images in other shards; import the maps again with `--for {data.root}`"
+            f"the same images in other shards; {_made_again(sidecar, data)}"
         )
+
+
+def _made_again(sidecar: Sidecar, data: DataSet) -> str:
+    if sidecar.manifest.views is None:
+        return f"import the maps again with `--for {data.root}`"
+    return f"encode them again with `mimlab tokens encode … --images {data.root}`"
 
 
 def _cut(split: SplitEntry) -> tuple[str, list[tuple[str, list[int]]]]:
@@ -232,28 +259,44 @@ def _cut(split: SplitEntry) -> tuple[str, list[tuple[str, list[int]]]]:
 
 
 def _check_content(sidecar: Sidecar) -> None:
-    named = []
-    for split in sidecar.manifest.splits:
+    manifest = sidecar.manifest
+    for split in manifest.splits:
         for shard in split.shards:
             path = sidecar.root / shard.file
             if file_sha256(path) != shard.sha256:
                 raise UserError(
                     f"{path}: its content is not what {SIDECAR} says (sha256 differs): "
-                    "damaged or changed; import it again"
+                    f"damaged or changed; {manifest.remedy}"
                 )
-        found = split_fingerprint(_digests(sidecar.root, split))
+        found = split_fingerprint(_digests(sidecar, split))
         if found != split.fingerprint:
             raise UserError(
                 f"{sidecar.root}: split {split.name}: its rows give fingerprint {found}"
             )
-        named.append((split.name, split.rows, found))
-    if combined(named) != sidecar.fingerprint:
+    if fingerprint_of(manifest.splits, manifest.views, manifest.encoder) != sidecar.fingerprint:
         raise UserError(f"{sidecar.root}: the splits do not give the fingerprint of {SIDECAR}")
 
 
-def _digests(root: Place, split: SplitEntry) -> Iterator[bytes]:
+def fingerprint_of(
+    splits: Sequence[SplitEntry],
+    views: StoredViews | None = None,
+    encoder: StoredEncoder | None = None,
+) -> str:
+    """The fingerprint of a sidecar with these splits; a token store also has views and encoder."""
+    rows = combined((split.name, split.rows, split.fingerprint) for split in splits)
+    if views is None or encoder is None:
+        return rows
+    lines = (rows, views.model_dump_json(), encoder.model_dump_json())
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _digests(sidecar: Sidecar, split: SplitEntry) -> Iterator[bytes]:
+    maps = sidecar.manifest.views is None
     for shard in split.shards:
-        with opened(root / shard.file) as stream, pq.ParquetFile(stream) as file:
-            for batch in file.iter_batches(64, columns=["id", "map"]):
+        with opened(sidecar.root / shard.file) as stream, pq.ParquetFile(stream) as file:
+            for batch in file.iter_batches(64, columns=list(sidecar.manifest.columns)):
+                if not maps:
+                    yield stored_digests(pa.Table.from_batches([batch]))
+                    continue
                 for row in batch.to_pylist():
                     yield map_digest(row["id"], row["map"])

@@ -8,6 +8,7 @@ are a pure function of (encoded image, box, flip, size): tokenizer, training and
 from __future__ import annotations
 
 import math
+from importlib import metadata
 from typing import NamedTuple
 
 import cv2
@@ -28,6 +29,9 @@ AREA_FROM = 1.5
 SCALED_DECODE_MARGIN = 1.5
 """A JPEG is decoded at 1/2, 1/4 or 1/8 where that leaves this many pixels for each one asked for:
 38.9 dB (median) on ImageNet photographs at 96 px, where a margin of 1 gives 33.7."""
+
+RENDERER_VERSION = 1
+"""Counts changes of the pixels that `render` gives."""
 
 Boxes = Int32[np.ndarray, "batch 4"]
 Column = Int64[np.ndarray, " batch"]
@@ -105,6 +109,13 @@ def random_views(
     return Views(boxes.astype(np.int32), draws[:, -1] < augment.flip)
 
 
+def renderer() -> str:
+    """What renders here: versions of this code and of the libraries whose pixels it gives."""
+    libraries = {"opencv": cv2.__version__, "simplejpeg": metadata.version("simplejpeg")}
+    named = ", ".join(f"{name} {version}" for name, version in libraries.items())
+    return f"render {RENDERER_VERSION}, {named}"
+
+
 def center_views(*, widths: Column, heights: Column) -> Views:
     """The largest centred square, never mirrored: what probes and boards see."""
     side = np.minimum(widths, heights)
@@ -124,12 +135,26 @@ def render(
     Against Pillow's antialiased bicubic crop of the full image: 40.7 dB (median), 36 dB (tenth
     percentile) on ImageNet photographs at 224 px.
     """
-    size = out.shape[0]
-    image, full = _decode(encoded, math.floor(min(box[2:]) / (size * SCALED_DECODE_MARGIN)))
-    crop = cropped(image, box, full)
-    cv2.resize(crop, (size, size), dst=out, interpolation=interpolation(crop, size))
-    if flip:
-        cv2.flip(out, 1, dst=out)
+    one = Views(box[None], np.array([flip]))
+    render_each(encoded, one, out[None])
+
+
+def render_each(
+    encoded: bytes | memoryview, views: Views, out: UInt8[np.ndarray, "views size size 3"]
+) -> None:
+    """Several views of one image, decoded as seldom as their sizes allow; raises as `render`."""
+    size = out.shape[1]
+    decoded: dict[int, tuple[np.ndarray, tuple[int, int]]] = {}
+    for box, flip, pixels in zip(views.boxes, views.flips, out, strict=True):
+        shrink = math.floor(min(box[2:]) / (size * SCALED_DECODE_MARGIN))
+        scale = _decoded_scale(shrink) if encoded[:2] == JPEG_MAGIC else 1
+        if scale not in decoded:
+            decoded[scale] = _decode(encoded, scale)
+        image, full = decoded[scale]
+        crop = cropped(image, box, full)
+        cv2.resize(crop, (size, size), dst=pixels, interpolation=interpolation(crop, size))
+        if flip:
+            cv2.flip(pixels, 1, dst=pixels)
 
 
 def cropped(
@@ -164,23 +189,27 @@ def decode(encoded: bytes | memoryview) -> UInt8[np.ndarray, "height width 3"]:
     return _decode(encoded, 1)[0]
 
 
-def _decode(encoded: bytes | memoryview, shrink: int) -> tuple[np.ndarray, tuple[int, int]]:
-    """RGB pixels at 1, 1/2, 1/4 or 1/8 of the size, not below 1 / shrink; the full (width, height).
+def _decoded_scale(shrink: int) -> int:
+    """1, 2, 4 or 8, not above `shrink` but for 1.
 
-    Only these scales: those between have no fast inverse transform in libjpeg-turbo.
+    Only these: those between have no fast inverse transform in libjpeg-turbo.
     """
+    return 8 if shrink >= 8 else 4 if shrink >= 4 else 2 if shrink >= 2 else 1
+
+
+def _decode(encoded: bytes | memoryview, scale: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """RGB pixels, those of a JPEG at 1 / scale of the size; the full (width, height)."""
     if encoded[:2] == JPEG_MAGIC:
         *size, space, _ = simplejpeg.decode_jpeg_header(encoded)
         if space in ("Gray", "YCbCr", "RGB"):
             height, width = map(int, size)
-            factor = 8 if shrink >= 8 else 4 if shrink >= 4 else 2 if shrink >= 2 else 1
             image = simplejpeg.decode_jpeg(
                 encoded,
                 "RGB",
                 fastdct=True,
                 fastupsample=True,
-                min_height=-(-height // factor),
-                min_width=-(-width // factor),
+                min_height=-(-height // scale),
+                min_width=-(-width // scale),
             )
             return image, (width, height)
     image = _decode_any(encoded)
