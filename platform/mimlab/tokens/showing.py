@@ -23,7 +23,7 @@ MEAN_GAP_PX = 8
 """Between the mean patch and the real ones."""
 PAPER = 255
 
-Patch = UInt8[np.ndarray, "height width 3"]
+Patch = UInt8[np.ndarray, "_ _ 3"]
 
 
 def code_picture(

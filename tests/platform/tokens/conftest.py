@@ -158,3 +158,9 @@ def seen(tmp_path: Path) -> Iterator[Callable[..., Seen]]:
 
     yield made
     cloudpickle.unregister_pickle_by_value(module)
+
+
+@pytest.fixture
+def asked() -> ViewsAsked:
+    """The views that are encoded unless a test says otherwise."""
+    return ASKED
