@@ -1,0 +1,1 @@
+"""Codes and features that are computed once: saved encoders, token stores and their reading."""
