@@ -85,7 +85,10 @@ def fit(  # noqa: PLR0913  (the options of a command)
         raise UserError(f"--name {name}: expected letters, digits, dots, - and _, such as k-clip")
     side = _side(grid, image_size, patch_size)
 
-    # They import torch, which takes seconds.
+    # They import Ray and torch, which takes seconds.
+    from mimlab.search import ray_settings
+
+    ray_settings.apply()
     from mimlab.data.builtin import resolve_images
     from mimlab.tokens.building import asked_encoder
     from mimlab.tokens.fitting import FitAsked, fit_encoder
