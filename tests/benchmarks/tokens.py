@@ -26,9 +26,9 @@ from mimlab.data.views import renderer
 from mimlab.tokens.batches import CPU_BATCH, Batches
 from mimlab.tokens.encoding import EncodingResources, encode_images
 from mimlab.tokens.inspection import inspect_tokens
+from mimlab.tokens.names import ENCODER, WEIGHTS
 from mimlab.tokens.pixels import rendered
 from mimlab.tokens.plan import ViewsAsked
-from mimlab.tokens.store import ENCODER_CARD, ENCODER_WEIGHTS
 from mimlab_objectives.registry import Params
 from mimlab_objectives.tokenizers.base import EncodedKind, PatchEncoder, patch_encoders
 
@@ -63,7 +63,7 @@ def run(folder: Path) -> list[Row]:
     split = shards_of(imagenet(folder / "jpegs", IMAGES), folder / "shards")
     saved = folder / "encoder"
     saved.mkdir()
-    for name in (ENCODER_CARD, ENCODER_WEIGHTS):
+    for name in (ENCODER, WEIGHTS):
         (saved / name).write_bytes(b"")
     stores = (folder / f"store-{number}" for number in itertools.count())
     with ray_running():

@@ -1,4 +1,4 @@
-"""`mimlab tokens`: encode images once, and look at what was stored."""
+"""`mimlab tokens`: fit a tokenizer, encode images once, and look at what was stored."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mimlab.cli import tokens_fit
 from mimlab.cli.options import Json
 from mimlab.cli.tokens_shown import encoding_progress, show_inspection
 from mimlab.errors import UserError
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Encode images once: codes and features that studies then read.", no_args_is_help=True
 )
+
+app.command("fit")(tokens_fit.fit)
 
 Store = Annotated[str, typer.Argument(metavar="STORE", help="The token store's folder, or URI.")]
 Images = Annotated[

@@ -14,8 +14,8 @@ from mimlab.data.shard_files import ShardEntry
 from mimlab.data.sidecar import SIDECAR, Maker, SidecarManifest, fingerprint_of
 from mimlab.errors import UserError
 from mimlab.storage.remote_path import Place, opened
+from mimlab.tokens.names import ENCODER, WEIGHTS
 from mimlab.tokens.plan import Piece
-from mimlab.tokens.store import ENCODER_CARD, ENCODER_WEIGHTS
 from mimlab.tokens.unfinished import Unfinished, write
 from mimlab.tokens.worker import PieceRecord, whole
 
@@ -26,7 +26,7 @@ def finish(store: Unfinished, data: DataSet, saved: Place) -> None:
     if lost := [piece.name for piece in store.pieces if piece.name not in records]:
         raise UserError(f"{store.out}: the piece {lost[0]} is gone; run the same again")
     splits = [_split(store, data.split(name), records) for name in plan.splits]
-    for name in (ENCODER_CARD, ENCODER_WEIGHTS):
+    for name in (ENCODER, WEIGHTS):
         with whole(store.out / name, store.work) as path:
             path.write_bytes((saved / name).read_bytes())
     manifest = SidecarManifest(

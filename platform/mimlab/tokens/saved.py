@@ -23,15 +23,12 @@ from mimlab.errors import UserError
 from mimlab.storage.filesystems import RemoteError
 from mimlab.storage.remote_path import Place, RemotePath, place_of, staged
 from mimlab.tokens.building import build_encoder
+from mimlab.tokens.names import ENCODER, PATCHES, WEIGHTS
 from mimlab_objectives.registry import ParamsError
 from mimlab_objectives.tokenizers.base import PatchEncoder, patch_encoders
 
 FORMAT = "mimlab-encoder"
 VERSION = 1
-ENCODER, WEIGHTS = "encoder.json", "encoder.safetensors"
-PATCHES = "patches"
-"""Beside the state_dict: normalised pixels ordered (row, column, channel), zero for a code that
-none of the patches that were looked at had."""
 
 Where = str | PathLike[str] | RemotePath
 

@@ -28,13 +28,9 @@ from mimlab.data.sidecar import (
 from mimlab.errors import UserError
 from mimlab.storage.filesystems import RemoteError
 from mimlab.storage.remote_path import Place, RemotePath, opened
+from mimlab.tokens.names import ENCODER, PATCHES, WEIGHTS
 from mimlab.tokens.packing import unpacked
 from mimlab_objectives.tokenizers.base import EncodedKind
-
-ENCODER_CARD, ENCODER_WEIGHTS = "encoder.json", "encoder.safetensors"
-"""Files of a saved encoder, of which every store has a copy."""
-PATCHES = "patches"
-"""In the weights: the mean normalised patch of each code, where it is known."""
 
 
 class StoredRows(NamedTuple):
@@ -123,7 +119,7 @@ class TokenStore:
 
     def patches(self) -> Float[np.ndarray, "codes patch_dim"] | None:
         """The mean normalised patch of each code, in pixels of the encoder; None if unknown."""
-        file = self.root / ENCODER_WEIGHTS
+        file = self.root / WEIGHTS
         if isinstance(file, RemotePath):
             return safetensors.numpy.load(file.read_bytes()).get(PATCHES)
         with safetensors.safe_open(file, "np") as weights:
@@ -152,7 +148,7 @@ class TokenStore:
 
 def encoder_sha256(folder: Place) -> str:
     """Hash over the files of a saved encoder. Raises FileNotFoundError."""
-    hashes = [file_sha256(folder / name) for name in (ENCODER_CARD, ENCODER_WEIGHTS)]
+    hashes = [file_sha256(folder / name) for name in (ENCODER, WEIGHTS)]
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
@@ -170,12 +166,11 @@ def _check_encoder(store: TokenStore) -> None:
         found = encoder_sha256(store.root)
     except FileNotFoundError as error:
         raise UserError(
-            f"{store.root}: has no {ENCODER_CARD} and {ENCODER_WEIGHTS}, which say what made it; "
-            "encode it again"
+            f"{store.root}: has no {ENCODER} and {WEIGHTS}, which say what made it; encode it again"
         ) from error
     if found != store.manifest.maker.sha256:
         raise UserError(
-            f"{store.root}: its {ENCODER_CARD} or {ENCODER_WEIGHTS} is not the one that made it "
+            f"{store.root}: its {ENCODER} or {WEIGHTS} is not the one that made it "
             "(sha256 differs): another codebook under old codes; encode it again"
         )
 

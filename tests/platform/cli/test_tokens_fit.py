@@ -19,7 +19,8 @@ import typer
 import mimlab
 import mimlab_objectives
 from mimlab.cli import main
-from mimlab.tokens.saved import ENCODER, WEIGHTS, read_saved
+from mimlab.tokens.names import ENCODER, WEIGHTS
+from mimlab.tokens.saved import read_saved
 
 PLUGIN = Path(__file__).parents[1] / "plugin" / "patch_kmeans" / "patch_kmeans_parts.py"
 _ROOTS = [str(Path(package.__path__[0]).parent) for package in (mimlab, mimlab_objectives)]

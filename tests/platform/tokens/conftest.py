@@ -20,8 +20,9 @@ from mimlab.data.manifest import DataSet
 from mimlab.data.views import AugmentConfig
 from mimlab.tokens.encoding import encode_images
 from mimlab.tokens.finishing import finish
+from mimlab.tokens.names import ENCODER, WEIGHTS
 from mimlab.tokens.plan import EncodingPlan, ViewsAsked
-from mimlab.tokens.store import ENCODER_CARD, ENCODER_WEIGHTS, TokenStore, encoder_sha256
+from mimlab.tokens.store import TokenStore, encoder_sha256
 from mimlab.tokens.unfinished import unfinished
 from mimlab.tokens.worker import Job, PieceWorker
 from mimlab_objectives.images import to_unit
@@ -111,9 +112,9 @@ class Seen:
         self.encoder = register(kind)(SeenParams(offset=offset), GRID)
         self.folder = folder
         folder.mkdir()
-        (folder / ENCODER_CARD).write_text(f'{{"offset": {offset}}}')
+        (folder / ENCODER).write_text(f'{{"offset": {offset}}}')
         patches = {"patches": np.full((SeenCodes.width, 3 * 8 * 16), offset, np.float32)}
-        safetensors.numpy.save_file(patches, folder / ENCODER_WEIGHTS)
+        safetensors.numpy.save_file(patches, folder / WEIGHTS)
 
     def load(self, folder: str) -> PatchEncoder:
         """As every process does."""
