@@ -1,4 +1,4 @@
-"""Discrete codes of patches, by a tokenizer that is fitted before the first step."""
+"""Discrete codes of patches: by a tokenizer that is fitted before the first step, or stored."""
 
 from __future__ import annotations
 
@@ -10,12 +10,21 @@ from pydantic import model_validator
 from torch import Tensor
 
 from mimlab_objectives.masking.plan import Grid
+from mimlab_objectives.objectives.batch import Batch
 from mimlab_objectives.registry import ParamsError
 from mimlab_objectives.targets.base import Target, TargetKind, targets
 from mimlab_objectives.targets.hog import HogParams, HogTarget
 from mimlab_objectives.targets.pixels import patchify
+from mimlab_objectives.targets.stored import (
+    StorableParams,
+    StorableTarget,
+    StoredParams,
+    resized_patches,
+    stored_of,
+)
 from mimlab_objectives.teachers.frozen import FrozenTeacher
 from mimlab_objectives.teachers.weights import TeacherParams
+from mimlab_objectives.tokenizers.base import EncodedKind
 from mimlab_objectives.tokenizers.kmeans import (
     KMeansParams,
     fit_codebook,
@@ -27,8 +36,18 @@ _IMAGES = 32
 """Images that features are taken of at once in `fit`."""
 
 
-class TokenParams(KMeansParams):
-    """What is clustered, and into how many codes."""
+class TokenParams(StorableParams, KMeansParams):
+    """What is clustered, and into how many codes; or what is read from a token store."""
+
+    stored_kind: ClassVar[EncodedKind] = "codes"
+    computed_by: ClassVar[tuple[str, ...]] = (
+        "features",
+        "teacher",
+        "images",
+        "iterations",
+        "restarts",
+        "points_per_code",
+    )
 
     features: Literal["pixels", "hog"] | None = None
     """Of each patch; null: pixels, unless there is a teacher."""
@@ -41,20 +60,33 @@ class TokenParams(KMeansParams):
             raise ValueError("`features` has no effect beside a `teacher`: give one of them")
         return self
 
+    def reading(self, stored: StoredParams) -> StorableParams:
+        """The vocabulary is the store's. Raises ParamsError also where another one is given."""
+        if "vocabulary" in self.model_fields_set and self.vocabulary != stored.width:
+            raise ParamsError(
+                "vocabulary",
+                f"{self.vocabulary} codes are asked for, but data.tokens names a store of "
+                f"{stored.label}, which has {stored.width}: leave it out, or name another store",
+            )
+        return super().reading(stored).model_copy(update={"vocabulary": stored.width})
+
     def shown_as(self, name: str) -> str:
-        """Says that these are no codes of a published tokenizer."""
+        """Says which codes these are; computed ones are no codes of a published tokenizer."""
+        if self.stored is not None:
+            return f"{name}({self.stored.label})"
         source = self.teacher.label if self.teacher else self.features or "pixels"
         return f"{name}(kmeans-{source}-{self.vocabulary})"
 
 
 @targets.register("tokens", params=TokenParams, paper="Bao et al., 2022 (arXiv:2106.08254)")
-class TokenTarget(Target):
-    """The nearest of `vocabulary` k-means codes to each patch's features.
+class TokenTarget(Target, StorableTarget):
+    """The nearest of `vocabulary` k-means codes to each patch's features; or stored codes.
 
     The arithmetic is that of k-CLIP (aimagelab/MaPeT, data/kmeans/kmeans_processing.py: Euclidean
     distance, features not normalised, exact assignment), the features are not: it clusters layer 4
     of CLIP RN50x64, 4.2 million patches of ImageNet. Hence such runs are shown as
-    `tokens(kmeans-…)`. Codebook and mean patches are saved with the objective.
+    `tokens(kmeans-…)`. Codebook and mean patches are saved with the objective. With `stored` any
+    tokenizer's codes are read (`data.tokens`), under its own label.
 
     Raises ParamsError if the images have fewer patches than there are codes, and as FrozenTeacher.
     """
@@ -63,20 +95,24 @@ class TokenTarget(Target):
 
     def __init__(self, params: TokenParams, patch_size: int, grid: Grid) -> None:
         super().__init__(params, patch_size, grid)
+        self.params = params
+        self.patches: Tensor
+        if params.stored is not None:
+            self.reads_stored, self.dim = True, params.stored.width
+            self.register_buffer("patches", torch.zeros(self.dim, 3 * patch_size**2))
+            return
         if params.images * grid[0] * grid[1] < params.vocabulary:
             raise ParamsError(
                 "vocabulary",
                 f"{params.vocabulary} codes need as many patches, and {params.images} images have "
                 f"{params.images * grid[0] * grid[1]}: lower vocabulary or raise images",
             )
-        self.params = params
         self.fit_images, self.dim = params.images, params.vocabulary
         patch_dim = 3 * patch_size**2
         self.hog = HogTarget(HogParams(), patch_size, grid) if params.features == "hog" else None
         self.teacher = FrozenTeacher(params.teacher, grid) if params.teacher else None
         source = self.teacher or self.hog
         self.codebook: Tensor
-        self.patches: Tensor
         width = patch_dim if source is None else source.dim
         self.register_buffer("codebook", torch.zeros(self.dim, width))
         self.register_buffer("patches", torch.zeros(self.dim, patch_dim))
@@ -91,6 +127,15 @@ class TokenTarget(Target):
         self.patches.copy_(mean_of_codes(pixels, nearest(points, self.codebook), self.dim))
 
     @torch.no_grad()
+    def learn_pictures(self, known: Float[Tensor, "rows numbers"]) -> None:
+        """Show each code by its mean patch, brought to the size of the patches here."""
+        self.patches.copy_(resized_patches(known, self.patch_size))
+
+    def of(self, batch: Batch) -> Int[Tensor, "batch tokens"]:
+        """Those of the store, or computed ones; int64."""
+        return self.compute(batch.images) if self.params.stored is None else stored_of(batch)
+
+    @torch.no_grad()
     def compute(self, images: Float[Tensor, "batch 3 height width"]) -> Int[Tensor, "batch tokens"]:
         """The code of every patch, int64."""
         features = self._features(images)
@@ -102,7 +147,8 @@ class TokenTarget(Target):
         prediction: Float[Tensor, "batch rounds tokens target_dim"],
         images: Float[Tensor, "batch 3 height width"],  # noqa: ARG002
     ) -> Float[Tensor, "batch rounds tokens patch_dim"]:
-        """The mean patch, among those that were clustered, of the likeliest code."""
+        """The mean patch, among those that were clustered, of the likeliest code; grey where a
+        store does not know it."""
         return self.patches[prediction.argmax(-1)]
 
     def _features(

@@ -69,7 +69,8 @@ def test_the_mean_feature_is_grey() -> None:
 def test_the_defaults_and_refusals() -> None:
     assert targets["features"].part is FeatureTarget
     given = FeatureParams()
-    assert given.norm == "ln" and given.teacher.weights == "random" and given.teacher.layer is None
+    assert given.norm == "ln" and given.teacher is not None
+    assert given.teacher.weights == "random" and given.teacher.layer is None
     with pytest.raises(ValidationError):
         FeatureParams.model_validate({"norm": "batch"})
     with pytest.raises(ParamsError):
