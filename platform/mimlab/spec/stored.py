@@ -112,7 +112,7 @@ def _differences(found: SidecarManifest, spec: TrialSpec, grid: Grid) -> Iterato
 
 
 def _text(value: float | tuple[float, ...]) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(list(value))
+    return str(list(value)) if isinstance(value, tuple) else f"{value:g}"
 
 
 def _times(grid: Grid) -> str:
