@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import typer
 
-from mimlab.cli import board, data, export, masks, parts, probe, profile, run, study
+from mimlab.cli import board, data, export, masks, parts, probe, profile, run, study, tokens
 from mimlab.cli.usage import UsageError, usage_words
 from mimlab.errors import UserError
 from mimlab.storage.filesystems import RemoteError
@@ -23,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data.app, name="data")
+app.add_typer(tokens.app, name="tokens")
 app.command("validate")(study.validate)
 app.command("plan")(study.plan)
 app.command("schema")(study.schema)

@@ -139,9 +139,10 @@ class Sidecar:
 
     @classmethod
     def open(
-        cls, path: str | PathLike[str] | RemotePath, data: DataSet, *, verify: bool = False
+        cls, path: str | PathLike[str] | RemotePath, data: DataSet | None, *, verify: bool = False
     ) -> Sidecar:
-        """Read the manifest and hold it against the data set that it is opened for, and its files.
+        """Read the manifest and hold it against the data set that it is opened for, if there is
+        one, and its files.
 
         With `verify` also each file's hash and the fingerprint, which reads everything. Raises
         UserError, which names both where they do not belong together.
@@ -149,7 +150,8 @@ class Sidecar:
         root = place_of(path)
         try:
             sidecar = cls(root, read_manifest(root))
-            _check_images(sidecar, data)
+            if data is not None:
+                _check_images(sidecar, data)
             shards = [shard for split in sidecar.manifest.splits for shard in split.shards]
             check_shards(root / SIDECAR, shards, sidecar.manifest.remedy)
             if verify:

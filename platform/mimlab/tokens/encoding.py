@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from mimlab.tokens.store import TokenStore, encoder_sha256
 from mimlab.tokens.unfinished import Unfinished, unfinished
 from mimlab.tokens.worker import Job, PieceWorker
 from mimlab_objectives.tokenizers.base import PatchEncoder
+
+Load = Callable[[str], PatchEncoder]
+"""Gives the encoder that a folder, or a URI, holds; each process calls it for itself."""
 
 Progress = Callable[[int, int, int], None]
 """Takes (images done, images in all, images that an earlier try had done)."""
@@ -41,33 +45,30 @@ class EncodingResources:
 
 
 def encode_images(
-    encoder: PatchEncoder,
     saved: str | PathLike[str] | RemotePath,
     images: str | PathLike[str] | RemotePath,
     out: str | PathLike[str] | RemotePath,
     *,
+    load: Load,
     asked: ViewsAsked,
     splits: Sequence[str] = ("train",),
     resources: EncodingResources | None = None,
     on_progress: Progress | None = None,
 ) -> TokenStore:
-    """Encode recorded views of splits of a data set; `saved` is the folder of the encoder.
+    """Encode recorded views of splits of a data set by the encoder that the folder `saved` holds.
 
     What was done stays in `out` until its manifest, written last, makes it a store: after a kill
     the same call computes only what is missing. Runs on the Ray that the caller has started, whose
-    nodes then must see images and `out`, or on a local one. Raises UserError.
+    nodes then must see all three places, or on a local one. Raises UserError.
     """
-    source, data, target = place_of(saved), DataSet.open(images), place_of(out)
+    source, data, target = _absolute(place_of(saved)), DataSet.open(images), place_of(out)
     if isinstance(target, Path):
         target = target.absolute()
-    try:
-        plan = EncodingPlan.of(encoder, encoder_sha256(source), data, splits, asked)
-    except FileNotFoundError as error:
-        raise UserError(f"{source}: no saved encoder; make one with `mimlab tokens fit`") from error
+    plan = _plan(source, load, data, splits, asked)
     resources = resources or EncodingResources()
     with unfinished(target, plan, plan.pieces(data, resources.piece_rows)) as store:
         try:
-            _encode(store, encoder, data, resources, on_progress)
+            _encode(store, partial(load, str(source)), data, resources, on_progress)
             finish(store, data, source)
         except RemoteError as error:
             raise UserError(str(error)) from error
@@ -75,9 +76,21 @@ def encode_images(
     return TokenStore.open(target, data)
 
 
+def _plan(
+    source: Place, load: Load, data: DataSet, splits: Sequence[str], asked: ViewsAsked
+) -> EncodingPlan:
+    try:
+        made_by = encoder_sha256(source)
+    except FileNotFoundError as error:
+        raise UserError(f"{source}: no saved encoder; make one with `mimlab tokens fit`") from error
+    except RemoteError as error:
+        raise UserError(str(error)) from error
+    return EncodingPlan.of(load(str(source)), made_by, data, splits, asked)
+
+
 def _encode(
     store: Unfinished,
-    encoder: PatchEncoder,
+    load: Callable[[], PatchEncoder],
     data: DataSet,
     resources: EncodingResources,
     on_progress: Progress | None,
@@ -105,7 +118,7 @@ def _encode(
         )
         results = actor_results(
             PieceWorker,
-            (job, ray.put(encoder)),
+            (job, load),
             items,
             workers=workers,
             cpus=cpus,

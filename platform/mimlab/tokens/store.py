@@ -54,9 +54,11 @@ class TokenStore:
 
     @classmethod
     def open(
-        cls, path: str | PathLike[str] | RemotePath, data: DataSet, *, verify: bool = False
+        cls, path: str | PathLike[str] | RemotePath, data: DataSet | None, *, verify: bool = False
     ) -> TokenStore:
         """Hold a store against the data set that it is opened for, its files and its encoder.
+
+        None as the data set: only to look at what is stored.
 
         Always checked: images and shards as by `Sidecar.open`, and that the encoder beside them is
         the one that made them. With `verify` everything is read: hashes, fingerprint, vocabulary.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import ray
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
@@ -29,6 +28,7 @@ from mimlab.tokens.batches import Batches
 from mimlab.tokens.packing import packed
 from mimlab.tokens.pixels import Pixels, rendered
 from mimlab.tokens.plan import EncodingPlan, Piece
+from mimlab_objectives.tokenizers.base import PatchEncoder
 
 PENDING = 1
 """Chunks whose codes are fetched only when the next one is on the device."""
@@ -68,13 +68,13 @@ class Job:
 class PieceWorker:
     """An actor of the pool: keeps the encoder on its device from piece to piece."""
 
-    def __init__(self, job: Job, encoder: ray.ObjectRef) -> None:
+    def __init__(self, job: Job, load: Callable[[], PatchEncoder]) -> None:
         # The pool of threads uses the cores; OpenCV's own would only contend with it.
         cv2.setNumThreads(0)
         torch.set_num_threads(job.threads)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._job = job
-        self._batches = Batches(ray.get(encoder), device, job.batch)
+        self._batches = Batches(load(), device, job.batch)
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
         """Encode `piece`; gives its `record`, or why there is none (`failure`), and its rows."""

@@ -20,9 +20,11 @@ COMMANDS = [
     "masks",
     "board",
 ]
+DATA_COMMANDS = ["data import", "data maps", "data inspect"]
+TOKENS_COMMANDS = ["tokens encode", "tokens inspect", "tokens show", "tokens verify"]
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "data import", "data maps", "data inspect"])
+@pytest.mark.parametrize("command", [*COMMANDS, *DATA_COMMANDS, *TOKENS_COMMANDS])
 def test_every_command_shows_an_example(call, command: str) -> None:
     said = call(*command.split(), "--help")
     assert said.code == 0
@@ -32,11 +34,11 @@ def test_every_command_shows_an_example(call, command: str) -> None:
 def test_the_first_page_names_every_command(call) -> None:
     said = call("--help")
     assert said.code == 0
-    for command in [*COMMANDS, "data"]:
+    for command in [*COMMANDS, "data", "tokens"]:
         assert f" {command} " in said.words
 
 
-@pytest.mark.parametrize("arguments", [[], ["data"]])
+@pytest.mark.parametrize("arguments", [[], ["data"], ["tokens"]])
 def test_no_arguments_print_the_help(call, arguments: list[str]) -> None:
     said = call(*arguments)
     assert "Usage: mimlab" in said.words and "Commands" in said.words

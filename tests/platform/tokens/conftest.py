@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -16,7 +17,13 @@ from torch import Tensor
 
 from mimlab.data import shards
 from mimlab.data.manifest import DataSet
-from mimlab.tokens.store import ENCODER_CARD, ENCODER_WEIGHTS
+from mimlab.data.views import AugmentConfig
+from mimlab.tokens.encoding import encode_images
+from mimlab.tokens.finishing import finish
+from mimlab.tokens.plan import EncodingPlan, ViewsAsked
+from mimlab.tokens.store import ENCODER_CARD, ENCODER_WEIGHTS, TokenStore, encoder_sha256
+from mimlab.tokens.unfinished import unfinished
+from mimlab.tokens.worker import Job, PieceWorker
 from mimlab_objectives.images import to_unit
 from mimlab_objectives.registry import Params
 from mimlab_objectives.tokenizers.base import EncodedKind, PatchEncoder, patch_encoders
@@ -25,6 +32,7 @@ WIDTH, HEIGHT = 60, 48
 TRAIN, TEST = 30, 7
 GRID = (2, 4)
 LEVELS = 16
+ASKED = ViewsAsked(image_size=24, count=3, seed=5, augment=AugmentConfig(crop_scale=(0.3, 1.0)))
 
 
 class SeenParams(Params):
@@ -107,11 +115,41 @@ class Seen:
         patches = {"patches": np.full((SeenCodes.width, 3 * 8 * 16), offset, np.float32)}
         safetensors.numpy.save_file(patches, folder / ENCODER_WEIGHTS)
 
+    def load(self, folder: str) -> PatchEncoder:
+        """As every process does."""
+        assert folder == str(self.folder)
+        return self.encoder
+
+    def encode_with_ray(self, data: DataSet, out: Path, **options: Any) -> TokenStore:
+        """As `mimlab tokens encode` does."""
+        return encode_images(
+            self.folder, data.root, out, load=self.load, **{"asked": ASKED, **options}
+        )
+
+    def encode(
+        self,
+        data: DataSet,
+        out: Path,
+        *,
+        asked: ViewsAsked = ASKED,
+        splits: Sequence[str] = ("train",),
+    ) -> TokenStore:
+        """The same in this process."""
+        plan = EncodingPlan.of(self.encoder, encoder_sha256(self.folder), data, splits, asked)
+        with unfinished(out, plan, plan.pieces(data)) as store:
+            job = Job(plan, str(data.root), str(out), str(store.work), threads=1, batch=8)
+            worker = PieceWorker(job, lambda: self.encoder)
+            for piece in store.pieces:
+                assert not worker({"piece": piece.model_dump_json()})["failure"]
+            finish(store, data, self.folder)
+        store.clear()
+        return TokenStore.open(out, data)
+
 
 @pytest.fixture
 def seen(tmp_path: Path) -> Iterator[Callable[..., Seen]]:
     """Saves an encoder of this file; Ray's processes get its code with it."""
-    module = __import__("sys").modules[__name__]
+    module = sys.modules[__name__]
     cloudpickle.register_pickle_by_value(module)
 
     def made(kind: EncodedKind = "codes", *, offset: int = 0) -> Seen:
@@ -120,3 +158,9 @@ def seen(tmp_path: Path) -> Iterator[Callable[..., Seen]]:
 
     yield made
     cloudpickle.unregister_pickle_by_value(module)
+
+
+@pytest.fixture
+def asked() -> ViewsAsked:
+    """The views that are encoded unless a test says otherwise."""
+    return ASKED

@@ -12,13 +12,11 @@ from mimlab.data.manifest import DataSet
 from mimlab.data.reader import read_rows
 from mimlab.data.views import AugmentConfig, random_views, render
 from mimlab.errors import UserError
-from mimlab.tokens.encoding import EncodingResources, encode_images
+from mimlab.tokens.encoding import EncodingResources
 from mimlab.tokens.pixels import samples_of
 from mimlab.tokens.plan import ViewsAsked
 from mimlab.tokens.store import TokenStore
 from mimlab.train.pixels import normalise
-
-pytestmark = pytest.mark.usefixtures("ray_local")
 
 ASKED = ViewsAsked(image_size=24, count=3, seed=5, augment=AugmentConfig(crop_scale=(0.3, 1.0)))
 
@@ -47,9 +45,7 @@ def geometry(data: DataSet, split: str, view: int):
 
 def test_codes_are_those_of_the_pixels_that_render_gives(data, seen, tmp_path):
     made = seen()
-    store = encode_images(
-        made.encoder, made.folder, data.root, tmp_path / "store", asked=ASKED, splits=["train"]
-    )
+    store = made.encode(data, tmp_path / "store", asked=ASKED)
     ids, codes = stored(store)
     assert store.dtype == "uint16" and list(store.splits) == ["train"]
     assert ids.tolist() == list(range(30)) and codes.shape == (30, 3, 8)
@@ -64,9 +60,7 @@ def test_codes_are_those_of_the_pixels_that_render_gives(data, seen, tmp_path):
 
 def test_features_say_which_image_they_are_of_and_which_part(data, seen, tmp_path):
     made = seen("features")
-    store = encode_images(
-        made.encoder, made.folder, data.root, tmp_path / "s", asked=ASKED, splits=["train", "test"]
-    )
+    store = made.encode(data, tmp_path / "s", asked=ASKED, splits=["train", "test"])
     assert store.dtype == "float16" and store.shape == (8, 3)
     for split, first in (("train", 0), ("test", 30)):
         ids, values = stored(store, split)
@@ -84,6 +78,7 @@ def test_features_say_which_image_they_are_of_and_which_part(data, seen, tmp_pat
         assert ids[0] == first
 
 
+@pytest.mark.usefixtures("ray_local")
 @pytest.mark.parametrize(
     "resources",
     [
@@ -94,18 +89,11 @@ def test_features_say_which_image_they_are_of_and_which_part(data, seen, tmp_pat
 )
 def test_the_store_does_not_depend_on_how_it_was_computed(data, seen, tmp_path, resources):
     made = seen()
-    plain, other = (
-        encode_images(
-            made.encoder, made.folder, data.root, tmp_path / name, asked=ASKED, resources=how
-        )
-        for name, how in (("plain", None), ("other", resources))
-    )
-    assert other.fingerprint == plain.fingerprint
-    assert [s.sha256 for s in other.splits["train"].shards] == [
-        s.sha256 for s in plain.splits["train"].shards
-    ]
+    plain = made.encode(data, tmp_path / "plain", asked=ASKED)
+    other = made.encode_with_ray(data, tmp_path / "other", asked=ASKED, resources=resources)
+    assert other.manifest == plain.manifest
     TokenStore.open(other.root, data, verify=True)
-    assert sorted(p.name for p in Path(str(other.root)).iterdir()) == sorted(
+    assert sorted(p.name for p in (tmp_path / "other").iterdir()) == sorted(
         ["sidecar.json", "encoder.json", "encoder.safetensors"]
         + [shard.path.name for shard in data.split("train").shards]
     )
@@ -120,9 +108,7 @@ def test_views_seed_and_encoder_make_another_fingerprint(data, seen, tmp_path):
         "encoder": (other, ASKED),
     }
     prints = {
-        name: encode_images(
-            encoder.encoder, encoder.folder, data.root, tmp_path / name, asked=asked
-        ).fingerprint
+        name: encoder.encode(data, tmp_path / name, asked=asked).fingerprint
         for name, (encoder, asked) in changes.items()
     }
     assert len(set(prints.values())) == len(prints)
@@ -131,7 +117,7 @@ def test_views_seed_and_encoder_make_another_fingerprint(data, seen, tmp_path):
 def test_an_unreadable_image_is_zeros_and_counted(data, seen, tmp_path):
     damage(data, 17)
     made = seen("features")
-    store = encode_images(made.encoder, made.folder, data.root, tmp_path / "s", asked=ASKED)
+    store = made.encode(data, tmp_path / "s", asked=ASKED)
     ids, values = stored(store)
     assert store.manifest.missing == 1
     assert not values[17].any() and values[np.delete(ids, 17)].any(axis=(1, 2, 3)).all()
@@ -146,10 +132,11 @@ def damage(data: DataSet, row: int) -> None:
             Path(str(shard.path)).write_bytes(content.replace(image, b"\0" * len(image)))
 
 
+@pytest.mark.usefixtures("ray_local")
 def test_codes_outside_of_the_vocabulary_are_refused(data, seen, tmp_path):
     made = seen()
     made.encoder.width = 256
     with pytest.raises(UserError, match=r"gave codes from .* but its vocabulary is 256"):
-        encode_images(made.encoder, made.folder, data.root, tmp_path / "s", asked=ASKED)
+        made.encode_with_ray(data, tmp_path / "s")
     with pytest.raises(UserError, match=r"no sidecar\.json"):
         TokenStore.open(tmp_path / "s", data)
