@@ -12,7 +12,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks import input as input_
-from benchmarks import mapet, memory, objectives, planning, step, tokens, training
+from benchmarks import (
+    mapet,
+    memory,
+    objectives,
+    planning,
+    step,
+    tokens,
+    tokens_training,
+    training,
+)
 from benchmarks.measuring import Row, machine
 from mimlab.search import ray_settings
 
@@ -23,6 +32,7 @@ BENCHMARKS: Mapping[str, Callable[[Path], list[Row]]] = {
     "objectives": objectives.run,
     "input": input_.run,
     "training": training.run,
+    "tokens_training": tokens_training.run,
     "memory": memory.run,
     "tokens": tokens.run,
 }
@@ -33,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", choices=[[], *BENCHMARKS], help="default: all")
     names = parser.parse_args().names or list(BENCHMARKS)
-    for name in ("input", "memory", "tokens"):
+    for name in ("input", "memory", "tokens", "tokens_training"):
         if "MIMLAB_TEST_DATA" not in os.environ and name in names:
             print(f"skipped: {name}, which reads the images of MIMLAB_TEST_DATA")
             names.remove(name)

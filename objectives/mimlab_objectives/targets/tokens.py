@@ -1,4 +1,4 @@
-"""Discrete codes of patches, by a tokenizer that is fitted before the first step."""
+"""Discrete codes of patches: by a tokenizer that is fitted before the first step, or stored."""
 
 from __future__ import annotations
 
@@ -10,9 +10,18 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from mimlab_objectives.masking.plan import Grid
+from mimlab_objectives.objectives.batch import Batch
 from mimlab_objectives.registry import ParamsError
 from mimlab_objectives.targets.base import Target, TargetKind, targets
+from mimlab_objectives.targets.stored import (
+    StorableParams,
+    StorableTarget,
+    StoredParams,
+    resized_patches,
+    stored_of,
+)
 from mimlab_objectives.teachers.weights import TeacherParams
+from mimlab_objectives.tokenizers.base import EncodedKind
 from mimlab_objectives.tokenizers.kmeans import FeatureKMeans, KMeansFeatureParams
 from mimlab_objectives.tokenizers.kmeans_codebook import SEED, KMeansParams
 from mimlab_objectives.tokenizers.kmeans_encoder import KMeansEncoder
@@ -24,8 +33,20 @@ _IMAGES = 32
 """Images that features are taken of at once in `fit`."""
 
 
-class TokenParams(KMeansParams):
-    """What is clustered, and into how many codes."""
+class TokenParams(StorableParams, KMeansParams):
+    """What is clustered, and into how many codes; or what is read from a token store."""
+
+    stored_kind: ClassVar[EncodedKind] = "codes"
+    computed_by: ClassVar[tuple[str, ...]] = (
+        "features",
+        "teacher",
+        "images",
+        "iterations",
+        "restarts",
+        "points_per_code",
+        "distance",
+        "whiten",
+    )
 
     restarts: int = Field(default=1, ge=1)
     """Runs of k-means, of which the best is kept; k-CLIP takes 5."""
@@ -42,8 +63,20 @@ class TokenParams(KMeansParams):
             raise ValueError("`features` has no effect beside a `teacher`: give one of them")
         return self
 
+    def reading(self, stored: StoredParams) -> StorableParams:
+        """The vocabulary is the store's. Raises ParamsError also where another one is given."""
+        if "vocabulary" in self.model_fields_set and self.vocabulary != stored.width:
+            raise ParamsError(
+                "vocabulary",
+                f"{self.vocabulary} codes are asked for, but data.tokens names a store of "
+                f"{stored.label}, which has {stored.width}: leave it out, or name another store",
+            )
+        return super().reading(stored).model_copy(update={"vocabulary": stored.width})
+
     def shown_as(self, name: str) -> str:
-        """Says that these are no codes of a published tokenizer."""
+        """Says which codes these are; computed ones are no codes of a published tokenizer."""
+        if self.stored is not None:
+            return f"{name}({self.stored.label})"
         source = self.teacher.label_with_layer if self.teacher else self.features or "pixels"
         return f"{name}({self.label_of(source)})"
 
@@ -60,13 +93,14 @@ class TokenParams(KMeansParams):
 @targets.register(
     "tokens", params=TokenParams, paper="Bao et al., 2022 (arXiv:2106.08254)", revision=2
 )
-class TokenTarget(Target):
-    """The nearest of `vocabulary` k-means codes to each patch's features.
+class TokenTarget(Target, StorableTarget):
+    """The nearest of `vocabulary` k-means codes to each patch's features; or stored codes.
 
     The arithmetic is that of the tokenizers whose codes are stored (`FeatureKMeans`, `PixelKMeans`,
     `HogKMeans`), and by default of k-CLIP; what is clustered is not: k-CLIP takes layer 4 of CLIP
     RN50x64 and 4.2 million patches of ImageNet. Hence such runs are shown as `tokens(kmeans-…)`.
-    Codebook and mean patches are saved with the objective.
+    Codebook and mean patches are saved with the objective. With `stored` any tokenizer's codes are
+    read (`data.tokens`), under its own label.
 
     Raises ParamsError if the images have fewer patches than there are codes, and as FrozenTeacher.
     """
@@ -75,21 +109,27 @@ class TokenTarget(Target):
 
     def __init__(self, params: TokenParams, patch_size: int, grid: Grid) -> None:
         super().__init__(params, patch_size, grid)
+        self.params = params
+        self.encoder: KMeansEncoder | None = None
+        self.patches: Tensor
+        if params.stored is not None:
+            self.reads_stored, self.dim = True, params.stored.width
+            self.register_buffer("patches", torch.zeros(self.dim, 3 * patch_size**2))
+            return
         if params.images * grid[0] * grid[1] < params.vocabulary:
             raise ParamsError(
                 "vocabulary",
                 f"{params.vocabulary} codes need as many patches, and {params.images} images have "
                 f"{params.images * grid[0] * grid[1]}: lower vocabulary or raise images",
             )
-        self.params = params
         self.fit_images, self.dim = params.images, params.vocabulary
         self.encoder = params.tokenizer(patch_size, grid)
-        self.patches: Tensor
         self.register_buffer("patches", torch.zeros(self.dim, 3 * patch_size**2))
 
     @torch.no_grad()
     def fit(self, images: Float[Tensor, "images 3 height width"]) -> None:
         """Cluster the points of all patches. Raises ParamsError if there are too few of them."""
+        assert self.encoder is not None  # a store's pictures are learned from it
         points = torch.cat([self.encoder.points(part) for part in images.split(_IMAGES)])
         self.encoder.fit(points.flatten(0, 1), SEED)
         means = PatchMeans(self.dim, self.patch_size, device=images.device)
@@ -98,8 +138,18 @@ class TokenTarget(Target):
         self.patches.copy_(means.means())
 
     @torch.no_grad()
+    def learn_pictures(self, known: Float[Tensor, "rows numbers"]) -> None:
+        """Show each code by its mean patch, brought to the size of the patches here."""
+        self.patches.copy_(resized_patches(known, self.patch_size))
+
+    def of(self, batch: Batch) -> Int[Tensor, "batch tokens"]:
+        """Those of the store, or computed ones; int64."""
+        return stored_of(batch) if self.encoder is None else self.compute(batch.images)
+
+    @torch.no_grad()
     def compute(self, images: Float[Tensor, "batch 3 height width"]) -> Int[Tensor, "batch tokens"]:
         """The code of every patch, int64."""
+        assert self.encoder is not None  # those of a store come with the batch
         return self.encoder.encode(images)
 
     @torch.no_grad()
@@ -108,5 +158,6 @@ class TokenTarget(Target):
         prediction: Float[Tensor, "batch rounds tokens target_dim"],
         images: Float[Tensor, "batch 3 height width"],  # noqa: ARG002
     ) -> Float[Tensor, "batch rounds tokens patch_dim"]:
-        """The mean patch, among those that were clustered, of the likeliest code."""
+        """The mean patch, among those that were clustered, of the likeliest code; grey where a
+        store does not know it."""
         return self.patches[prediction.argmax(-1)]

@@ -21,6 +21,7 @@ from mimlab.data.rendering import (
     ViewSpec,
     canvas_of,
     parts_of,
+    place_stored,
     render_samples,
 )
 from mimlab.data.source import Cut
@@ -52,6 +53,9 @@ class LocalBatch:
 
     Of maps float32 (batch, tokens): the mean over each patch, in [0, 1]; NaN where an image has no
     map. Of label maps uint8 (batch, size, size): 255 where a pixel has no class."""
+    stored: Shaped[Tensor, "batch ..."] | None = None
+    """What a token store holds of each image's view: codes int64 (batch, tokens), or features
+    float16 (batch, tokens, width); None where none is read."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class PendingBatch:
     samples: Samples
     images: UInt8[Tensor, "batch size size 3"]
     maps: Maps
+    stored: Shaped[Tensor, "batch ..."] | None
     parts: Sequence[Future[int]]
 
     def result(self) -> LocalBatch:
@@ -70,7 +75,14 @@ class PendingBatch:
         samples = self.samples
         ids, epochs, labels = map(torch.from_numpy, (samples.ids, samples.epochs, samples.labels))
         return LocalBatch(
-            self.step, ids, epochs, self.images, labels, skipped, maps=self.maps or None
+            self.step,
+            ids,
+            epochs,
+            self.images,
+            labels,
+            skipped,
+            maps=self.maps or None,
+            stored=self.stored,
         )
 
 
@@ -95,13 +107,18 @@ class Decoder:
             maps.name: self._empty((count, *maps.shape(size)), maps.dtype)
             for maps in self._view.maps
         }
-        out = Canvas(images.numpy(), {name: tensor.numpy() for name, tensor in maps.items()})
+        stored = self._empty_stored(count)
+        out = Canvas(
+            images.numpy(),
+            {name: tensor.numpy() for name, tensor in maps.items()},
+            None if stored is None else stored.numpy(),
+        )
         if PIXELS in cut.columns:
             parts = [self._pool.submit(self._copy, cut, samples, out)]
         else:
             indices = parts_of(count, IMAGES_PER_TASK)
             parts = [self._pool.submit(self._render, samples, out, part) for part in indices]
-        return PendingBatch(cut.step, samples, images, maps, parts)
+        return PendingBatch(cut.step, samples, images, maps, stored, parts)
 
     def close(self) -> None:
         """Drop what has not begun."""
@@ -111,6 +128,12 @@ class Decoder:
         kind = torch.from_numpy(np.empty(0, dtype)).dtype
         return torch.empty(shape, dtype=kind, pin_memory=self._pin)
 
+    def _empty_stored(self, count: int) -> Tensor | None:
+        stored = self._view.stored
+        if stored is None:
+            return None
+        return self._empty((count, *stored.shape), stored.read_as)
+
     def _render(self, samples: Samples, out: Canvas, indices: range) -> int:
         return self._mend(samples, out, render_samples(samples, indices, self._view, out))
 
@@ -118,6 +141,7 @@ class Decoder:
         # Out of the object store, whose memory is read-only and not pinned.
         rendered, failed = canvas_of(cut.columns, self._view)
         out.copy_from(rendered)
+        place_stored(samples, range(len(samples.ids)), self._view, out)
         return self._mend(samples, out, failed)
 
     def _mend(self, samples: Samples, out: Canvas, failed: dict[int, str]) -> int:
@@ -133,8 +157,12 @@ class Decoder:
         for attempt in range(MAX_REPLACEMENTS):
             key = key_of(self._seed, "replacement", attempt, failed)
             row = sample_keys(key, samples.epochs[one], 0) % self._split.num_rows
-            table = read_rows(self._split, row, self._sources)
-            table = table.append_column("epoch", [samples.epochs[one]])
+            epoch, stored = samples.epochs[one], self._view.stored
+            beside = () if stored is None else (stored.source(epoch),)
+            table = read_rows(self._split, row, (*self._sources, *beside))
+            table = table.append_column("epoch", [epoch])
+            if stored is not None:
+                table = stored.chosen(table)
             other = Samples.of({name: table[name].chunk(0) for name in table.column_names})
             if render_samples(other, range(1), self._view, out):
                 continue

@@ -17,6 +17,7 @@ from jaxtyping import Int64, Shaped, UInt8
 from mimlab.data.manifest import Split
 from mimlab.data.map_views import MapView
 from mimlab.data.reader import ColumnSource, images_of
+from mimlab.data.stored_views import STORED, StoredView
 from mimlab.data.views import AugmentConfig, Views, random_views, render
 
 NO_LABEL = -1
@@ -36,12 +37,19 @@ class ViewSpec:
     """Pixels on a side."""
     augment: AugmentConfig
     seed: int
+    """Of crops and flips; where a token store is read, the store's."""
     maps: tuple[MapView, ...] = ()
     """What is read besides the images."""
+    stored: StoredView | None = None
+    """The token store that is read besides; the views are then those that it was made of."""
 
     def sources(self, split: Split) -> tuple[ColumnSource, ...]:
-        """The shards, and the sidecars that are read with them."""
+        """The shards, and the sidecars of maps that are read with them."""
         return (images_of(split), *(maps.source for maps in self.maps))
+
+    def numbers(self, epochs: Int64[np.ndarray, " batch"]) -> Int64[np.ndarray, " batch"]:
+        """What tells a sample's views apart: the epoch, or the number of a recorded view."""
+        return epochs if self.stored is None else self.stored.numbers(epochs)
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,8 @@ class Canvas:
     images: UInt8[np.ndarray, "batch size size 3"]
     maps: Mapping[str, Shaped[np.ndarray, "batch ..."]]
     """By the sidecar's name; `MapView.shape` and `dtype` of each sample."""
+    stored: Shaped[np.ndarray, "batch ..."] | None = None
+    """What a token store holds of them: codes int64, features as they are stored."""
 
     @classmethod
     def blank(cls, count: int, view: ViewSpec) -> Canvas:
@@ -62,7 +72,8 @@ class Canvas:
     def sample(self, index: int) -> Canvas:
         """The place of one sample."""
         one = slice(index, index + 1)
-        return Canvas(self.images[one], {name: maps[one] for name, maps in self.maps.items()})
+        maps = {name: maps[one] for name, maps in self.maps.items()}
+        return Canvas(self.images[one], maps, None if self.stored is None else self.stored[one])
 
     def copy_from(self, other: Canvas) -> None:
         """Write what another one holds."""
@@ -84,6 +95,8 @@ class Samples:
     """Encoded, as views of Arrow's memory; empty where tasks have decoded them."""
     maps: Mapping[str, Sequence[memoryview]]
     """The same of sidecars, by their names; no bytes where an image has no map."""
+    stored: pa.Array | None = None
+    """What a token store holds of each sample's view, as bytes."""
 
     @classmethod
     def of(cls, columns: dict[str, pa.Array]) -> Samples:
@@ -98,14 +111,14 @@ class Samples:
             if name.endswith(MAP)
         }
         images = _buffers(columns["image"]) if "image" in columns else ()
-        return cls(*arrays, images=images, maps=maps)
+        return cls(*arrays, images=images, maps=maps, stored=columns.get(STORED))
 
     def views(self, view: ViewSpec, part: slice) -> Views:
         """The geometry of a part of the samples."""
         return random_views(
             view.seed,
             self.ids[part],
-            self.epochs[part],
+            view.numbers(self.epochs[part]),
             widths=self.widths[part],
             heights=self.heights[part],
             augment=view.augment,
@@ -119,8 +132,18 @@ def render_samples(
     out: Canvas,
 ) -> dict[int, str]:
     """Render samples into their places; index → reason of those that cannot be decoded."""
+    place_stored(samples, indices, view, out)
     geometry = samples.views(view, slice(indices.start, indices.stop))
     return render_views(samples, indices, geometry, view, out)
+
+
+def place_stored(samples: Samples, indices: range, view: ViewSpec, out: Canvas) -> None:
+    """Copy what a token store holds of samples into their places, if there are any."""
+    if out.stored is None:
+        return
+    assert view.stored is not None and samples.stored is not None
+    part = slice(indices.start, indices.stop)
+    np.copyto(out.stored[part], view.stored.values(samples.stored)[part])
 
 
 def render_views(

@@ -16,6 +16,7 @@ from mimlab.data.manifest import Split
 from mimlab.data.read_plan import ReadPlan, ReadRange
 from mimlab.data.reader import ColumnSource, NeededRows, images_of, kept_of, places_of
 from mimlab.data.source import ReadResources, Work, dataset_of
+from mimlab.data.stored_views import StoredView
 
 MAX_TASKS = 512
 MAX_ROWS = 1 << 18
@@ -53,15 +54,16 @@ def open_segment(
     place: Place,
     resources: ReadResources,
     sources: Sequence[ColumnSource] = (),
+    stored: StoredView | None = None,
     decode: Callable[[pa.Table], pa.Table] | None = None,
 ) -> DataIterator:
     """This rank's rows of a segment. A collective: each rank calls it for each segment in turn.
 
-    `sources`: what is read, by default the images. `decode` is applied to each row, in tasks of its
-    own.
+    `sources`: what is read, by default the images; `stored`: the token store that is read besides.
+    `decode` is applied to each row, in tasks of its own.
     """
     chosen = tuple(sources) or (images_of(split),)
-    work_of = partial(_work, split, plan, sources=chosen, world=place.world)
+    work_of = partial(_work, split, plan, sources=chosen, stored=stored, world=place.world)
     if place.world == 1:
         return dataset_of(list(map(work_of, tasks)), resources, decode).iterator()
     if place.share is None:
@@ -79,12 +81,13 @@ def _work(
     task: ReadRange,
     *,
     sources: tuple[ColumnSource, ...],
+    stored: StoredView | None,
     world: int,
 ) -> Work:
     rows, epochs = plan.rows(task.start_step * plan.batch_size, task.stop_step * plan.batch_size)
     needed = NeededRows.of(split.rows_per_group, rows)
     return Work(
-        sources,
+        sources if stored is None else (*sources, stored.source(epochs)),
         places_of(split, needed.groups),
         kept_of(split, needed.groups),
         needed.positions,
@@ -92,4 +95,5 @@ def _work(
         start_step=task.start_step,
         batch_size=plan.batch_size,
         world=world,
+        stored=stored,
     )

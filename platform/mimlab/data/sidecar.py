@@ -149,7 +149,7 @@ class Sidecar:
         """
         root = place_of(path)
         try:
-            sidecar = cls(root, _read_manifest(root))
+            sidecar = cls(root, read_manifest(root))
             if data is not None:
                 _check_images(sidecar, data)
             shards = [shard for split in sidecar.manifest.splits for shard in split.shards]
@@ -184,8 +184,8 @@ def training_fingerprints(places: Mapping[str, str]) -> dict[str, str]:
 
     Reads the manifests alone. Raises UserError.
     """
-    manifests = {name: _read_manifest(place_of(place)) for name, place in places.items()}
-    return {name: m.fingerprint for name, m in manifests.items() if m.kind == "map"}
+    manifests = {name: read_manifest(place_of(place)) for name, place in places.items()}
+    return {name: m.fingerprint for name, m in manifests.items() if m.kind != "labels_map"}
 
 
 def label_fingerprints(places: Mapping[str, str]) -> dict[str, str]:
@@ -193,7 +193,7 @@ def label_fingerprints(places: Mapping[str, str]) -> dict[str, str]:
 
     Raises UserError, also where one holds no labels.
     """
-    manifests = {name: _read_manifest(place_of(place)) for name, place in places.items()}
+    manifests = {name: read_manifest(place_of(place)) for name, place in places.items()}
     for name, manifest in manifests.items():
         if manifest.kind != "labels_map":
             raise UserError(
@@ -202,7 +202,8 @@ def label_fingerprints(places: Mapping[str, str]) -> dict[str, str]:
     return {name: manifest.fingerprint for name, manifest in manifests.items()}
 
 
-def _read_manifest(root: Place) -> SidecarManifest:
+def read_manifest(root: Place) -> SidecarManifest:
+    """What `sidecar.json` says, held against nothing. Raises UserError."""
     file = root / SIDECAR
     if not file.is_file():
         raise UserError(

@@ -25,6 +25,7 @@ from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
 from mimlab.data.reader import ColumnSource, GroupPlace, Kept, read_groups
+from mimlab.data.stored_views import StoredView
 
 DECODE_CPUS = 1.0
 """CPUs of a task that decodes."""
@@ -55,6 +56,8 @@ class Work:
     start_step: int
     batch_size: int
     world: int
+    stored: StoredView | None = None
+    """The token store among the sources."""
 
 
 class Cut(NamedTuple):
@@ -154,6 +157,8 @@ def _rank_rows(work: Work) -> Iterator[pa.Table]:
             cut = slice(first + bounds[rank], first + bounds[rank + 1])
             samples = window.take(pa.array(work.positions[cut]))
             samples = samples.append_column("epoch", pa.array(work.epochs[cut]))
+            if work.stored is not None:
+                samples = work.stored.chosen(samples)
             yield _pack(samples, step, rank)
 
 

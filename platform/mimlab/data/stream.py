@@ -105,6 +105,7 @@ class BatchStream:
             place=self._place,
             resources=resources,
             sources=self._view.sources(self._split),
+            stored=self._view.stored,
             decode=partial(decoded_cut, view=self._view) if resources.decode else None,
         )
         steps = range(tasks[0].start_step, tasks[-1].stop_step)

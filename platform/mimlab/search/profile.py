@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from pydantic import BaseModel
+from torch import Tensor
 
 from mimlab.search.cluster import local_cluster
 from mimlab.search.shapes import shapes
@@ -81,6 +82,14 @@ def _shares(ran: ShortRun) -> dict[str, float]:
     return found | {"other": max(0.0, 1 - sum(found.values()))}
 
 
+def _stored(session: Session, count: int) -> Tensor | None:
+    """Of the shape that a token store gives, if one is read."""
+    if session.store is None:
+        return None
+    dtype = torch.int64 if session.store.kind == "codes" else torch.float32
+    return torch.zeros(count, *session.store.shape, dtype=dtype, device=session.device)
+
+
 def _flops(session: Session) -> int:
     spec, device = session.spec, session.device
     ids = torch.arange(spec.train.batch_size)
@@ -89,7 +98,7 @@ def _flops(session: Session) -> int:
     labels = torch.zeros(len(ids), dtype=torch.int64, device=device)
     rows, columns = session.objective.backbone.grid
     maps = torch.rand(len(ids), rows * columns, device=device)
-    batch = Batch(ids, images, labels, maps)
+    batch = Batch(ids, images, labels, maps, _stored(session, len(ids)))
     keys = session.whole_planner.keys(ids, torch.zeros_like(ids))
     objective = session.objective
     plan = session.whole_planner.plan(keys, Progress(0, 0.0), objective=objective, batch=batch)

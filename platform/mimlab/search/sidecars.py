@@ -11,6 +11,7 @@ from mimlab.errors import UserError
 from mimlab.spec.errors import Problem
 from mimlab.spec.study import PRIOR, TrialSpec
 from mimlab.spec.survey import Check
+from mimlab.tokens.store import TokenStore
 
 
 def sidecar_check(data: DataSet) -> Check:
@@ -24,12 +25,25 @@ def sidecar_check(data: DataSet) -> Check:
         except UserError as error:
             return None, str(error)
 
+    @functools.cache
+    def refused_store(place: str) -> str:
+        """Why a token store cannot serve; empty if it can."""
+        try:
+            TokenStore.open(place, data)
+        except UserError as error:
+            return str(error)
+        return ""
+
     def check(spec: TrialSpec) -> Iterator[Problem]:
+        if spec.data.tokens is not None and (refusal := refused_store(spec.data.tokens)):
+            yield Problem(("data", "tokens"), refusal)
         labels = {probe.label_maps for probe in spec.probes}
         for name, place in spec.data.sidecars.items():
             kind, refusal = opened(place)
             if kind == "map" and name in labels:
                 refusal = f"{place}: holds values, not labels; import it with `--kind labels`"
+            if kind in ("codes", "features"):
+                refusal = f"{place}: is a token store; name it by `data.tokens`"
             if kind == "labels_map" and name == PRIOR:
                 refusal = f"{place}: holds labels, not values; import it with `--kind map`"
             if refusal:

@@ -213,7 +213,7 @@ def record_of(
     study: Study, trial: Trial, spec: TrialSpec, data: DataSet, space: Space | None
 ) -> TrialRecord:
     """A trial as the storage has it; `spec` is its final form, but for a budget in tokens."""
-    sidecars = training_fingerprints(spec.data.sidecars)
+    sidecars = training_fingerprints(spec.data.beside)
     trial_id, flat = identity(spec, data.fingerprint, sidecars)
     record = TrialRecord(
         id=trial_id,
@@ -236,7 +236,7 @@ def reopen(folder: SubmissionFolder) -> PlannedStudy:
     trials = folder.trial_records()
     for trial in trials:
         spec = trial_spec(trial.resolved)
-        sidecars = training_fingerprints(spec.data.sidecars)
+        sidecars = training_fingerprints(spec.data.beside)
         found, _ = identity(spec, data.fingerprint, sidecars)
         if found != trial.id:
             raise UserError(

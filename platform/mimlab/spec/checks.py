@@ -14,6 +14,7 @@ from mimlab.spec.load import LoadedStudy
 from mimlab.spec.paths import TIMM_WEIGHTS
 from mimlab.spec.ranking import metric_problems, ranking_problems
 from mimlab.spec.space import space_of
+from mimlab.spec.stored import stored_problems
 from mimlab.spec.study import PRIOR, Study, TrialSpec
 from mimlab.spec.survey import Check, start_points
 from mimlab.spec.sweep import OptunaSearch
@@ -116,7 +117,8 @@ def _problems(spec: TrialSpec, study: Study, parts: Check) -> Iterator[Problem]:
         section = "data" if error.field == "image_size" else "backbone"
         yield Problem((section, error.field), str(error))
     else:
-        yield from parts(spec)
+        # What is built of a target depends on what is stored.
+        yield from list(stored_problems(spec, grid)) or parts(spec)
         yield from _masking_problems(spec, grid, study.resources.workers)
     yield from _batch_problems(spec, study.resources.workers)
     yield from _budget_problems(spec, study)
@@ -283,7 +285,7 @@ def _same_trials(points: Sequence[Trial]) -> Iterator[Problem]:
     seen: dict[str, Trial] = {}
     for trial in points:
         # Where the data lie stands for what they are, which is not looked at here.
-        key, _ = identity(trial.spec, trial.spec.data.images, trial.spec.data.sidecars)
+        key, _ = identity(trial.spec, trial.spec.data.images, trial.spec.data.beside)
         other = seen.setdefault(key, trial)
         if other is not trial:
             yield Problem(

@@ -19,8 +19,10 @@ from mimlab.spec.points import Point, Setting, SweepProblem, points_of
 from mimlab.spec.positions import Keys, Source, dotted
 from mimlab.spec.recipes import RECIPE, implied_axes, over_recipe, speaks_of
 from mimlab.spec.resolve import resolved_backbone, resolved_data, resolved_parts
+from mimlab.spec.stored import read_target
 from mimlab.spec.study import Resources, TrialSpec, trial_model, trial_spec
 from mimlab.spec.sweep import Scalar
+from mimlab_objectives.registry import ParamsError
 
 _SHOWN = 3
 """Points that a message names before it counts the rest."""
@@ -133,11 +135,16 @@ def spec_of(base: dict[str, Any], point: Point, resources: Resources, folder: Pa
         spec = trial_spec(root)
     except ValidationError as error:
         raise WrongPoint(problems_of(error, root, trial_model())) from error
-    update = {
-        "data": resolved_data(spec.data, folder, resources),
-        "backbone": resolved_backbone(spec.backbone, folder),
-        **resolved_parts(spec, folder),
-    }
+    data = resolved_data(spec.data, folder, resources)
+    try:
+        update = {
+            "data": data,
+            "backbone": resolved_backbone(spec.backbone, folder),
+            **resolved_parts(spec, folder),
+            **read_target(spec.target, data),
+        }
+    except ParamsError as error:
+        raise WrongPoint([Problem(("target", *error.field.split(".")), str(error))]) from error
     return spec.model_copy(update=update)
 
 

@@ -25,6 +25,7 @@ _DOTTED_KEYS = ("sweep", "axes")
 
 _PATHS: Mapping[Keys, Callable[[str, Path], str | None]] = {
     ("data", "images"): absolute,
+    ("data", "tokens"): absolute,
     ("storage",): absolute,
     ("backbone", "init"): absolute_init,
     ("objective", "teacher", "weights"): absolute_weights,

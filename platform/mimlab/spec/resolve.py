@@ -47,6 +47,7 @@ def resolved_data(data: DataConfig, folder: Path, resources: Resources) -> DataC
     update = {
         "images": absolute(data.images, folder),
         "sidecars": {name: absolute(where, folder) for name, where in data.sidecars.items()},
+        "tokens": None if data.tokens is None else absolute(data.tokens, folder),
         "decode": decode,
     }
     return data.model_copy(update=update)

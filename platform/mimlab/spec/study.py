@@ -58,10 +58,15 @@ class Splits(Section):
 PRIOR = "prior"
 """Name of the sidecar whose maps a masking may follow."""
 
+TOKENS = "tokens"
+"""Name of the token store among what lies beside the images."""
+
 Decode = Literal["auto", "worker", "tasks"]
 
 
 def _sidecar_name(name: str) -> str:
+    if name == TOKENS:
+        raise ValueError("a token store is named by data.tokens, not among the sidecars")
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
         raise ValueError(
             "a sidecar's name is of small letters, digits and _, at most 40, such as prior; "
@@ -93,6 +98,14 @@ class DataConfig(Section):
     sidecars: Annotated[dict[SidecarName, Address], NotIdentity()] = Field(default_factory=dict)
     """What lies beside the images, name → folder or URI: `{prior: ../maps}`. Made by
     `mimlab data maps`; its fingerprint, not its place, is part of a trial's identity."""
+    tokens: Annotated[Address | None, NotIdentity()] = None
+    """A token store, made by `mimlab tokens encode`: a target `tokens` or `features` is then read
+    from it instead of being computed. Its fingerprint is part of a trial's identity."""
+
+    @property
+    def beside(self) -> dict[str, str]:
+        """Places of all that lies beside the images, by name: sidecars, and the token store."""
+        return self.sidecars | ({} if self.tokens is None else {TOKENS: self.tokens})
 
 
 class Resources(Section):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor
 from torch.nn import functional
 
@@ -38,14 +38,17 @@ class BoardMaker:
         device: torch.device,
         *,
         maps: Float[Tensor, "batch tokens"] | None = None,
+        stored: Shaped[Tensor, "batch tokens *width"] | None = None,
     ) -> None:
-        """`maps`: those of the images, where the masking follows one."""
+        """`maps`: those of the images, where the masking follows one; `stored`: what a token store
+        has of them, where the target is read from one."""
         self._objective = objective
         self._planner = planner
         self._images = images
         self._ids = ids
         self._device = device
         self._maps = maps
+        self._stored = stored
 
     def draw(self) -> Callable[[], bytes]:
         """Predict now, with the weights as they are; the result encodes the PNG when called."""
@@ -59,7 +62,8 @@ class BoardMaker:
     def _predict(self) -> UInt8[np.ndarray, "height width 3"]:
         images = normalise(self._images.to(self._device))
         maps = None if self._maps is None else self._maps.to(self._device)
-        batch = Batch(self._ids, images, maps=maps)
+        stored = None if self._stored is None else self._stored.to(self._device)
+        batch = Batch(self._ids, images, maps=maps, stored=stored)
         keys = self._planner.keys(self._ids, torch.zeros_like(self._ids))
         progress = Progress(0, 0.0)
         plan = self._planner.plan(keys, progress, objective=self._objective, batch=batch)
@@ -83,7 +87,7 @@ class BoardMaker:
 
 def _as_prediction(target: Target, batch: Batch) -> Float[Tensor, "batch 1 tokens target_dim"]:
     """What a perfect objective would predict: the vectors, or certainty of each class."""
-    truth = target.compute(batch.images)
+    truth = target.of(batch)
     if truth.is_floating_point():
         return truth.unsqueeze(1)
     return SURE * functional.one_hot(truth, target.dim).float().unsqueeze(1)

@@ -6,10 +6,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int, Int64
+from jaxtyping import Int, Int64, Shaped, UInt8
 from torch import Tensor
 
 from mimlab.data.stream import LocalBatch
@@ -100,6 +101,21 @@ class Fed:
     waited_s: float
 
 
+class Moved(NamedTuple):
+    """A batch of the stream, on its way to the device or there."""
+
+    local: LocalBatch
+    images: UInt8[Tensor, "batch size size 3"]
+    stored: Shaped[Tensor, "batch ..."] | None
+    keys: Int[Tensor, " batch"]
+    plan: MaskPlan | None
+
+    def tensors(self) -> list[Tensor]:
+        """Those that were copied."""
+        stored = () if self.stored is None else (self.stored,)
+        return [self.images, *stored, self.keys, *(self.plan.tensors() if self.plan else ())]
+
+
 class Feeder:
     """Plans masks and copies batches to the device in a thread of its own."""
 
@@ -133,12 +149,10 @@ class Feeder:
                 pending.append(executor.submit(self._next, source))
                 waited_s = time.perf_counter() - asked
                 with self._clock.phase("copy"):
-                    fed = self._receive(*prepared, waited_s=waited_s)
+                    fed = self._receive(prepared, waited_s=waited_s)
                 yield fed
 
-    def _next(
-        self, source: Iterator[LocalBatch]
-    ) -> tuple[LocalBatch, Tensor, Tensor, MaskPlan | None] | None:
+    def _next(self, source: Iterator[LocalBatch]) -> Moved | None:
         local = next(source, None)
         if local is None:
             return None
@@ -147,30 +161,29 @@ class Feeder:
         if not self._planner.masking.requires:
             plan = self._planner.plan(keys, Progress(local.step, local.step / self._total))
         if self._copies is None:
-            return local, local.images, keys, plan
+            return Moved(local, local.images, local.stored, keys, plan)
         with torch.cuda.stream(self._copies):
             images = local.images.to(self._device, non_blocking=True)
+            stored = local.stored
+            if stored is not None:
+                stored = stored.to(self._device, non_blocking=True)
             plan = None if plan is None else plan.pinned().to(self._device)
-            return local, images, keys.to(self._device, non_blocking=True), plan
+            keys = keys.to(self._device, non_blocking=True)
+            return Moved(local, images, stored, keys, plan)
 
-    def _receive(
-        self,
-        local: LocalBatch,
-        images: Tensor,
-        keys: Tensor,
-        plan: MaskPlan | None,
-        *,
-        waited_s: float,
-    ) -> Fed:
+    def _receive(self, moved: Moved, *, waited_s: float) -> Fed:
         if self._copies is not None:
             # The allocator may reuse memory of the copying stream: order and mark its use here.
             stream = torch.cuda.current_stream(self._device)
             stream.wait_stream(self._copies)
-            for tensor in (images, keys, *(plan.tensors() if plan else ())):
+            for tensor in moved.tensors():
                 tensor.record_stream(stream)
+        local, images, stored, keys, plan = moved
+        if stored is not None and stored.is_floating_point():
+            stored = stored.float()
         labels = local.labels.to(images.device, non_blocking=True) if self._labels else None
         maps = None if local.maps is None else local.maps.get(PRIOR)
         if maps is not None:
             maps = maps.to(images.device, non_blocking=True)
-        batch = Batch(local.ids, normalise(images), labels, maps)
+        batch = Batch(local.ids, normalise(images), labels, maps, stored)
         return Fed(local.step, batch, keys, plan, local.skipped, waited_s)

@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict
 
 from mimlab.data.manifest import DataSet
 from mimlab.data.read_plan import ReadPlan
-from mimlab.data.rendering import ViewSpec
 from mimlab.data.segments import Place
 from mimlab.data.source import ReadResources
 from mimlab.data.stream import BatchStream, StreamOptions
@@ -45,6 +44,7 @@ from mimlab.train.reporter import Reporter
 from mimlab.train.saver import SavePlan, Saver, Trained, Writing
 from mimlab.train.schedule import decay_of, schedule_of, steps_every
 from mimlab.train.stepper import Stepper, figure_names
+from mimlab.train.stored import learn_pictures, opened_store, view_spec
 from mimlab.train.trial_board import board_maker
 from mimlab_objectives.backbones.initial import start_from
 from mimlab_objectives.objectives.base import Progress
@@ -84,6 +84,7 @@ class Session:
         self.clock = Clock(device)
         self.log = TrialLog(trial)
         self.data = DataSet.open(config.data)
+        self.store = opened_store(self.spec.data, self.data)
         self.split = training_split(self.data, self.spec.data.splits.train, self.spec.data.subset)
         batch_size = self.spec.train.batch_size
         self.plan = ReadPlan(self.split.rows_per_group, self.spec.seed, batch_size)
@@ -164,12 +165,7 @@ class Session:
         return BatchStream(
             self.split,
             self.plan,
-            ViewSpec(
-                size=data.image_size,
-                augment=data.augment,
-                seed=self.spec.seed,
-                maps=() if followed is None else (followed,),
-            ),
+            view_spec(self.spec, followed, self.store),
             start_step=start,
             stop_step=self.schedule.total_steps,
             place=self.place,
@@ -210,6 +206,8 @@ class Session:
     def _fit_target(self) -> None:
         """The same images in every trial and on every rank: the first ones of the split."""
         target, size = self.objective.target, self.spec.data.image_size
+        if self.store is not None:
+            learn_pictures(target, self.store, self.spec, self.data)
         if target.fit_images:
             name = self.spec.data.splits.train
             pixels, _ = fixed_images(self.data, name, size, target.fit_images)

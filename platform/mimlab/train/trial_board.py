@@ -7,7 +7,7 @@ import torch
 from mimlab.data.builtin import resolve_images
 from mimlab.data.manifest import DataSet
 from mimlab.errors import UserError
-from mimlab.spec.study import TrialSpec, trial_spec
+from mimlab.spec.study import PRIOR, TrialSpec, trial_spec
 from mimlab.storage.folders import TrialFolder
 from mimlab.train.boards import BoardMaker
 from mimlab.train.build import build_masking, build_objective
@@ -15,6 +15,7 @@ from mimlab.train.checkpoint import TrainingState, newest_checkpoint, read_check
 from mimlab.train.feed import Planner
 from mimlab.train.fixed_images import fixed_images
 from mimlab.train.prior_maps import fixed_maps, followed_maps
+from mimlab.train.stored import opened_store, recorded_samples, view_spec
 from mimlab_objectives.objectives.base import Objective
 
 
@@ -44,12 +45,29 @@ def board_maker(
     count: int,
     device: torch.device,
 ) -> BoardMaker:
-    """Boards of `count` images of the probes' test split, with the maps that a masking follows."""
+    """Boards of `count` images of the probes' test split, with the maps that a masking follows.
+
+    Of the training split, in their first recorded view, where a target is read from a token store:
+    it has the codes of no others.
+    """
+    patch_size = objective.backbone.patch_size
+    followed = followed_maps(planner.masking, spec.data.sidecars, data, patch_size)
+    store = opened_store(spec.data, data)
+    if store is not None:
+        view = view_spec(spec, followed, store)
+        shown = recorded_samples(data, spec.data.splits.train, view, count)
+        return BoardMaker(
+            objective,
+            planner,
+            shown.pixels,
+            shown.ids,
+            device,
+            maps=shown.maps.get(PRIOR),
+            stored=shown.stored,
+        )
     chosen = data, spec.data.splits.probe_test, spec.data.image_size, count
     images, ids = fixed_images(*chosen)
-    patch_size = objective.backbone.patch_size
-    view = followed_maps(planner.masking, spec.data.sidecars, data, patch_size)
-    maps = None if view is None else fixed_maps(view, *chosen)
+    maps = None if followed is None else fixed_maps(followed, *chosen)
     return BoardMaker(objective, planner, images, ids, device, maps=maps)
 
 

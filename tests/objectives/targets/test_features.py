@@ -36,6 +36,7 @@ def test_an_affine_change_of_a_tokens_features_leaves_the_target() -> None:
     target, images = features(), images_of(2)
     before = target.compute(images)
     model = target.teacher
+    assert model is not None
     found = model(images)
     model.forward = lambda _: 3 * found + 5  # pyright: ignore[reportAttributeAccessIssue]
     torch.testing.assert_close(target.compute(images), before, atol=1e-4, rtol=1e-3)
@@ -69,7 +70,8 @@ def test_the_mean_feature_is_grey() -> None:
 def test_the_defaults_and_refusals() -> None:
     assert targets["features"].part is FeatureTarget
     given = FeatureParams()
-    assert given.norm == "ln" and given.teacher.weights == "random" and given.teacher.layer is None
+    assert given.norm == "ln" and given.teacher is not None
+    assert given.teacher.weights == "random" and given.teacher.layer is None
     with pytest.raises(ValidationError):
         FeatureParams.model_validate({"norm": "batch"})
     with pytest.raises(ParamsError):
