@@ -65,6 +65,8 @@ def _tensors(path: Path, values: bool) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return _from_safetensors(path, values)
         content = _from_torch(path)
+    except ParamsError:  # a ValueError, and clear already
+        raise
     except (EOFError, OSError, RuntimeError, SafetensorError, ValueError) as error:
         raise _unusable(f"{path} cannot be read ({_first_line(error)}); fetch it again") from error
     for entry in _ENTRIES:

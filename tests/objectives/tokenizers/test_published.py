@@ -203,6 +203,7 @@ def test_a_pickle_that_runs_code_is_refused_and_not_run(tmp_path: Path, new_form
     path = saved(tmp_path / "encoder.pkl", content, _use_new_zipfile_serialization=new_format)
     told = refusal(weights=path)
     assert "would run code" in told and "state_dict()" in told and "converted" in told
+    assert "cannot be read" not in told
     assert not mark.exists()
 
 
