@@ -27,6 +27,7 @@ from mimlab.data.sidecar import (
 )
 from mimlab.data.views import AugmentConfig, random_views
 from mimlab.storage import lease
+from mimlab.storage.lease import Lease
 from mimlab.tokens.packing import packed, type_of_codes
 from mimlab.tokens.store import ENCODER_CARD, ENCODER_WEIGHTS, encoder_sha256
 from mimlab.train.session import Session
@@ -158,11 +159,12 @@ def _views_of() -> Callable[..., StoredViews]:
 @pytest.fixture
 def session_of(tmp_path: Path, ray_local: None, create_tiny) -> Callable[..., Session]:
     """Builds the session of the tiny study's trial, with `--set` style changes."""
+    held: list[Lease] = []
 
     def build(*changes: str, folder: str = "study") -> Session:
         (tmp_path / folder).mkdir(exist_ok=True)
         made = create_tiny(tmp_path / folder, *changes)
-        held = lease.acquire(made.submission)
-        return Session(made.worker(held.fence), made.trial, Place(), torch.device("cpu"))
+        held.append(lease.acquire(made.submission))
+        return Session(made.worker(held[-1].fence), made.trial, Place(), torch.device("cpu"))
 
     return build

@@ -30,7 +30,10 @@ TOKENS, FEATURES = "target={name: tokens}", "target={name: features}"
 CODED = {
     "mapet": ["objective={name: mapet}"],
     "pim": ["objective={name: pim}"],
-    "simmim": ["objective={name: simmim}", "masking={name: block_unrepaired, min_area: 2}"],
+    "simmim": [
+        "objective={name: simmim}",
+        "masking={name: block_unrepaired, ratio: 0.5, min_area: 2}",
+    ],
     "cae": ["objective={name: cae, regressor_depth: 1, decoder_depth: 1}"],
     "mage": [f"objective={{name: mage, {DECODER}}}", "masking={name: mage}"],
 }
