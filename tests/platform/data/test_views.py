@@ -13,7 +13,15 @@ from PIL import Image
 from scipy.stats import ks_2samp
 from torchvision.transforms import RandomResizedCrop
 
-from mimlab.data.views import AugmentConfig, Views, center_views, decode, random_views, render
+from mimlab.data.views import (
+    AugmentConfig,
+    Views,
+    center_views,
+    decode,
+    random_views,
+    render,
+    render_each,
+)
 from mimlab_objectives.keys import key_of, sample_keys, uniform_numpy
 
 AUGMENT = AugmentConfig()
@@ -209,6 +217,23 @@ def test_a_damaged_image_is_an_error_and_not_a_grey_one(data):
 def test_a_box_outside_the_image_is_an_error(kind):
     with pytest.raises(ValueError, match="leaves its 60 × 40 pixels"):
         rendered(encode(noise(), kind), [30, 0, 31, 31], size=8)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_views_that_share_a_decoding_are_those_rendered_alone(kind):
+    """Boxes of all sizes, so that a JPEG is decoded at every scale."""
+    data = encode(smooth(300, 400), kind)
+    rng = np.random.default_rng(0)
+    sides = rng.integers(10, 300, (12, 2))
+    boxes = np.concatenate([rng.integers(0, [100, 1], (12, 2)), sides], 1).astype(np.int32)
+    flips = rng.random(12) < 0.5
+    out = np.zeros((12, 16, 16, 3), np.uint8)
+    render_each(data, Views(boxes, flips), out)
+    alone = [
+        rendered(data, box.tolist(), size=16, flip=bool(flip))
+        for box, flip in zip(boxes, flips, strict=True)
+    ]
+    np.testing.assert_array_equal(out, np.stack(alone))
 
 
 @pytest.mark.parametrize("size", [96, 224])
