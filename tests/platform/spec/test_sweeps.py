@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from mimlab.errors import UserError
 from mimlab.spec.checks import legal_trials
 from mimlab.spec.load import load_study
 from mimlab.spec.positions import read_study_file
@@ -17,6 +18,11 @@ def presets_of(file: Path) -> list[str | None]:
     return [None, *read_study_file(file)[1].get("presets", {})]
 
 
+def changes_of(file: Path) -> list[str]:
+    """Without the token store, which has to be made before such a study is legal."""
+    return ["data.tokens=null"] if "tokens" in read_study_file(file)[1]["data"] else []
+
+
 CASES = [(file, preset) for file in FILES for preset in presets_of(file)]
 
 
@@ -26,9 +32,14 @@ def test_there_are_studies() -> None:
 
 @pytest.mark.parametrize(("file", "preset"), CASES, ids=lambda case: getattr(case, "stem", case))
 def test_a_study_expands_to_legal_trials(file: Path, preset: str | None) -> None:
-    loaded = load_study(file, preset)
+    loaded = load_study(file, preset, changes_of(file))
     assert legal_trials(loaded) == legal_trials(loaded)
     assert loaded.study.study == file.stem
+
+
+def test_a_study_on_a_token_store_is_refused_without_it() -> None:
+    with pytest.raises(UserError, match=r"cifar10-tokens.yaml:\d+: data.tokens: "):
+        legal_trials(load_study(SWEEPS / "cifar10-tokens.yaml"))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

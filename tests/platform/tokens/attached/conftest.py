@@ -29,7 +29,8 @@ from mimlab.data.views import AugmentConfig, random_views
 from mimlab.storage import lease
 from mimlab.storage.lease import Lease
 from mimlab.tokens.packing import packed, type_of_codes
-from mimlab.tokens.store import ENCODER_CARD, ENCODER_WEIGHTS, encoder_sha256
+from mimlab.tokens.names import ENCODER, WEIGHTS
+from mimlab.tokens.store import encoder_sha256
 from mimlab.train.session import Session
 
 TELLING = 65_521
@@ -80,11 +81,11 @@ def write_store(tmp_path: Path) -> Callable[..., Path]:
     ) -> Path:
         root = tmp_path / name
         root.mkdir()
-        (root / ENCODER_CARD).write_text('{"format": "mimlab-encoder"}')
+        (root / ENCODER).write_text('{"format": "mimlab-encoder"}')
         tensors = {"codebook": np.zeros((2, 3), np.float32)}
         if patches is not None:
             tensors["patches"] = patches
-        safetensors.numpy.save_file(tensors, root / ENCODER_WEIGHTS)
+        safetensors.numpy.save_file(tensors, root / WEIGHTS)
         encoder = StoredEncoder(
             label="by-hand", part="seen", weights_sha256="0" * 64, width=width, size=32, grid=grid
         )
