@@ -21,11 +21,11 @@ STUDY = Path(__file__).parents[2] / "sweeps" / "every-objective.yaml"
 _PAGE = """# What every objective learns
 
 kNN top-1 on {num_test:,} test images of CIFAR-10, whose neighbours are sought among {num_fit:,}
-training images: by the encoder as it was drawn, and by the same one after training. It has
-{depth} blocks, {dim} channels and patches of {patch} × {patch} px, and trains on {num_train:,}
-images, {batch} a step, on one CPU core. All else is the preset of the row's name in
-[`sweeps/every-objective.yaml`](../sweeps/every-objective.yaml): masking and target are those of the
-paper, as far as so few patches allow.
+training images: by the encoder as it was drawn, and by the same one after training. It reads
+{size} × {size} px in patches of {patch} × {patch}, has {depth} blocks, {dim} channels, and trains
+on {num_train:,} images, {batch} a step, on one CPU core. All else is the preset of the row's name
+in [`sweeps/every-objective.yaml`](../sweeps/every-objective.yaml): masking and target are those of
+the paper, as far as so few patches allow.
 
 A few minutes rank nothing: the table says that an objective learns, not what it comes to. The
 margin is what the gain exceeds for any seed; `make learn`, which writes this page, fails where it
@@ -48,6 +48,7 @@ def write_page(path: Path, study: Study, learned: Mapping[str, Learned]) -> bool
         num_test=any_row.num_test,
         num_fit=any_row.num_fit,
         num_train=any_row.num_train,
+        size=study.data.image_size,
         depth=backbone.depth,
         dim=backbone.embed_dim,
         patch=backbone.patch_size,
@@ -55,8 +56,15 @@ def write_page(path: Path, study: Study, learned: Mapping[str, Learned]) -> bool
         versions=_versions(),
         raw_pixels=any_row.raw_pixels,
     )
-    path.write_text(head + "".join(_line(name, row, learned[name]) for name, row in ROWS.items()))
+    lines = "".join(_line(name, row, learned[name]) for name, row in ROWS.items())
+    path.write_text(head + lines + _failures())
     return True
+
+
+def _failures() -> str:
+    """The rows that do not learn as they should, and why."""
+    reasons = [f"- **{name}**: {row.fails}\n" for name, row in ROWS.items() if row.fails]
+    return f"\n## What gains less than its margin\n\n{''.join(reasons)}" if reasons else ""
 
 
 def _line(name: str, row: Row, learned: Learned) -> str:

@@ -14,6 +14,8 @@ class Row(NamedTuple):
     """Of kNN top-1, in absolute terms: the gain over the untrained encoder is sure to exceed it."""
     of_family: bool = False
     """Whether it stands for its family where time is short (`make learn-families`)."""
+    fails: str = ""
+    """Why it gains less than that, where it does: its test then fails if it gains as much."""
 
 
 ROWS: Mapping[str, Row] = {

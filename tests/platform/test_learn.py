@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from learning_job import Job, Learned, join_ray, learn
 from learning_page import STUDY, write_page
-from learning_rows import ROWS
+from learning_rows import ROWS, Row
 
 from mimlab.spec.load import load_study
 from mimlab.storage import lease
@@ -28,10 +28,16 @@ NUM_TEST = 2_500
 RECIPES = {"beit": "simmim", "maskfeat": "simmim"}
 """Rows that are an objective with another target, and that objective."""
 
-CASES = [
-    pytest.param(name, id=name, marks=[pytest.mark.family] if row.of_family else [])
-    for name, row in ROWS.items()
-]
+PROCESSES = min(2, os.cpu_count() or 1)
+"""Of one core each. Each has a stream, and these share the four CPUs that Ray has here."""
+
+
+def marks_of(row: Row) -> list[pytest.MarkDecorator]:
+    family = [pytest.mark.family] if row.of_family else []
+    return [*family, pytest.mark.xfail(strict=True, reason=row.fails)] if row.fails else family
+
+
+CASES = [pytest.param(name, id=name, marks=marks_of(row)) for name, row in ROWS.items()]
 
 
 def test_every_objective_has_a_row() -> None:
@@ -81,7 +87,7 @@ def learning(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Mapping[str, Future[Learned]]]:
-    """What the chosen rows learn, in a process for each core; the page, once all are there."""
+    """What the chosen rows learn, a few at a time; the page, once all are there."""
     import ray
 
     asked = [getattr(item, "callspec", None) for item in request.session.items]
@@ -95,7 +101,7 @@ def learning(
         held = lease.acquire(made.submission)
         return Job(made.worker(held.fence), made.order())
 
-    with ProcessPoolExecutor(os.cpu_count(), spawning, join_ray, joined) as pool:
+    with ProcessPoolExecutor(PROCESSES, spawning, join_ray, joined) as pool:
         found = {name: pool.submit(learn, job(name)) for name in names}
         yield found
         page = os.environ.get("MIMLAB_LEARN_PAGE")
