@@ -17,7 +17,7 @@ slow: install
 learn: install               ## trains every objective until it has learned something; writes docs/learned.md
 	MIMLAB_LEARN_PAGE=docs/learned.md $(BIN)/python -m pytest -m "learn" tests/platform/test_learn.py
 
-learn-families: install      ## the same for one objective of each family
+learn-families: install      ## the same for one objective of a family, where one is known to learn
 	$(BIN)/python -m pytest -m "family" tests/platform/test_learn.py
 
 methods: install             ## the tables of docs/methods.md, from what is registered

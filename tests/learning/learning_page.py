@@ -28,8 +28,8 @@ in [`sweeps/every-objective.yaml`](../sweeps/every-objective.yaml): masking and 
 the paper, as far as so few patches allow.
 
 A few minutes rank nothing: the table says that an objective learns, not what it comes to. The
-margin is what the gain exceeds for any seed; `make learn`, which writes this page, fails where it
-does not. `make learn-families` trains one objective of each family, those in bold.
+margin is what the gain must exceed; `make learn`, which writes this page, fails where it does not.
+`make learn-families` trains one objective of a family, those in bold.
 
 {versions}. Raw pixels: {raw_pixels:.3f}.
 
