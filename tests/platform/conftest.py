@@ -191,14 +191,14 @@ def tiny_study() -> str:
 
 @pytest.fixture(scope="session")
 def create_study() -> Callable[..., Created]:
-    """Writes a submission of a study file, with `--set` style changes."""
+    """Writes a submission of a study file, with a preset and `--set` style changes."""
     # Not before Ray's settings are made.
     from mimlab.search.submission import create, plan_study, storage_of
     from mimlab.spec.load import load_study
     from mimlab.storage.folders import TrialFolder
 
-    def made(file: Path, *changes: str) -> Created:
-        loaded = load_study(file, None, list(changes))
+    def made(file: Path, *changes: str, preset: str | None = None) -> Created:
+        loaded = load_study(file, preset, list(changes))
         planned = plan_study(loaded)
         store = storage_of(planned.study)
         submission = create(store, planned, loaded)
