@@ -77,7 +77,8 @@ def test_codes_beyond_the_different_patches_do_no_harm() -> None:
     target = tokens()
     target.fit(images)
     assert len(target.compute(images).unique()) == 3
-    assert torch.isfinite(target.encoder.codebook).all() and torch.isfinite(target.patches).all()
+    assert target.encoder is not None and torch.isfinite(target.encoder.codebook).all()
+    assert torch.isfinite(target.patches).all()
 
 
 def test_more_codes_than_patches_are_refused() -> None:
@@ -133,6 +134,7 @@ def test_a_tokenizer_is_as_good_as_its_codes_are_many() -> None:
     for vocabulary in (2, 8, 64, 512):
         target = tokens(vocabulary=vocabulary)
         target.fit(images)
+        assert target.encoder is not None
         errors.append(
             float((target.encoder.codebook[target.compute(images)] - patches).square().mean())
         )

@@ -28,8 +28,8 @@ from mimlab.data.sidecar import (
 from mimlab.data.views import AugmentConfig, random_views
 from mimlab.storage import lease
 from mimlab.storage.lease import Lease
-from mimlab.tokens.packing import packed, type_of_codes
 from mimlab.tokens.names import ENCODER, WEIGHTS
+from mimlab.tokens.packing import packed, type_of_codes
 from mimlab.tokens.store import encoder_sha256
 from mimlab.train.session import Session
 
@@ -89,7 +89,7 @@ def write_store(tmp_path: Path) -> Callable[..., Path]:
         encoder = StoredEncoder(
             label="by-hand", part="seen", weights_sha256="0" * 64, width=width, size=32, grid=grid
         )
-        shape, entries = (), []
+        shape, dtype, entries = (), "", []
         for split in splits:
             entry, shape, dtype = _write_split(root, data, split, values, views, width)
             entries.append(entry)
@@ -115,6 +115,7 @@ def write_store(tmp_path: Path) -> Callable[..., Path]:
 def _write_split(root, data, name, values, views, width):
     split = data.split(name)
     first, shards, digests = 0, [], []
+    dtype, shape = "", ()
     for entry in split.entry.shards:
         rows = np.arange(first, first + entry.rows)
         first += entry.rows
@@ -127,6 +128,7 @@ def _write_split(root, data, name, values, views, width):
             codes = np.issubdtype(found.dtype, np.integer)
             dtype = type_of_codes(width) if codes else "float16"
             columns[VIEW_COLUMN.format(number)] = packed(found, dtype)
+            shape = found.shape[1:]
         stored, path = pa.table(columns), root / entry.file
         groups = np.split(np.arange(entry.rows), np.cumsum(entry.row_groups)[:-1])
         with pq.ParquetWriter(path, stored.schema, compression="none", use_dictionary=False) as out:
@@ -137,7 +139,7 @@ def _write_split(root, data, name, values, views, width):
         shards.append(entry.model_copy(update=size))
     fingerprint = split_fingerprint(digests)
     entry = SplitEntry(name=name, rows=first, fingerprint=fingerprint, shards=shards)
-    return entry, found.shape[1:], dtype
+    return entry, shape, dtype
 
 
 def views_of(count: int = 1, *, image_size: int = 16, seed: int = 9, **augment) -> StoredViews:

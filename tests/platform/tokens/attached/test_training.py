@@ -76,6 +76,7 @@ def test_objectives_with_codes_see_those_of_their_own_views(
         rows, epochs = session.plan.batch(step)
         assert ids.tolist() == session.split.ids(rows).tolist()
         sides = np.full_like(epochs, 8)
+        assert session.store is not None
         views = session.store.views
         expected = few(telling, ids.numpy(), sides, sides, epochs % 2, views)
         assert np.array_equal(codes.numpy(), expected)
@@ -114,9 +115,14 @@ def test_a_trial_that_was_stopped_ends_as_an_undisturbed_one(session_of, coded):
     again = session_of(*changes, folder="stopped")
     assert again.run().state == "finished"
     assert curve(again.trial) == curve(whole.trial)
-    ends = [newest_checkpoint(s.trial, on_unusable=pytest.fail) for s in (whole, again)]
-    first, second = (state.objective for state, _ in ends)
+    first, second = (saved(s.trial) for s in (whole, again))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def saved(trial) -> dict:
+    found = newest_checkpoint(trial, on_unusable=lambda step: pytest.fail(f"step {step}"))
+    assert found is not None
+    return dict(found[0].objective)
 
 
 def curve(trial) -> list:
