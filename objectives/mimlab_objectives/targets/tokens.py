@@ -80,7 +80,7 @@ class TokenParams(StorableParams, KMeansParams):
 
 @targets.register("tokens", params=TokenParams, paper="Bao et al., 2022 (arXiv:2106.08254)")
 class TokenTarget(Target, StorableTarget):
-    """The nearest of `vocabulary` k-means codes to each patch's features; or stored codes.
+    """The nearest of `vocabulary` k-means codes to each patch's features.
 
     The arithmetic is that of k-CLIP (aimagelab/MaPeT, data/kmeans/kmeans_processing.py: Euclidean
     distance, features not normalised, exact assignment), the features are not: it clusters layer 4
@@ -98,7 +98,7 @@ class TokenTarget(Target, StorableTarget):
         self.params = params
         self.patches: Tensor
         if params.stored is not None:
-            self.reads_stored, self.dim = True, params.stored.width
+            self.dim = params.stored.width
             self.register_buffer("patches", torch.zeros(self.dim, 3 * patch_size**2))
             return
         if params.images * grid[0] * grid[1] < params.vocabulary:
