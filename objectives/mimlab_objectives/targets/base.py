@@ -27,8 +27,6 @@ class Target(nn.Module, ABC):
     kind: ClassVar[TargetKind]
     fit_images: int = 0
     """Images that it has to see before the first step; `fit` is called with as many."""
-    reads_stored: bool = False
-    """Whether it comes with the batch, out of a token store, and images alone do not give it."""
     dim: int
     """Numbers to predict for each patch: the length of a vector, or how many classes there are."""
 

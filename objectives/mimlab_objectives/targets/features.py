@@ -70,7 +70,7 @@ class FeatureTarget(Target, StorableTarget):
         self.norm: FeatureNorm = params.norm
         self.teacher = None
         if params.stored is not None:
-            self.reads_stored, self.dim = True, params.stored.width
+            self.dim = params.stored.width
         elif params.teacher is not None:
             self.teacher = FrozenTeacher(params.teacher, grid)
             self.dim, self.fit_images = self.teacher.dim, 64

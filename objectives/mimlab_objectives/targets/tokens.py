@@ -94,7 +94,7 @@ class TokenParams(StorableParams, KMeansParams):
     "tokens", params=TokenParams, paper="Bao et al., 2022 (arXiv:2106.08254)", revision=2
 )
 class TokenTarget(Target, StorableTarget):
-    """The nearest of `vocabulary` k-means codes to each patch's features; or stored codes.
+    """The nearest of `vocabulary` k-means codes to each patch's features.
 
     The arithmetic is that of the tokenizers whose codes are stored (`FeatureKMeans`, `PixelKMeans`,
     `HogKMeans`), and by default of k-CLIP; what is clustered is not: k-CLIP takes layer 4 of CLIP
@@ -113,7 +113,7 @@ class TokenTarget(Target, StorableTarget):
         self.encoder: KMeansEncoder | None = None
         self.patches: Tensor
         if params.stored is not None:
-            self.reads_stored, self.dim = True, params.stored.width
+            self.dim = params.stored.width
             self.register_buffer("patches", torch.zeros(self.dim, 3 * patch_size**2))
             return
         if params.images * grid[0] * grid[1] < params.vocabulary:

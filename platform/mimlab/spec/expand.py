@@ -137,14 +137,15 @@ def spec_of(base: dict[str, Any], point: Point, resources: Resources, folder: Pa
         raise WrongPoint(problems_of(error, root, trial_model())) from error
     data = resolved_data(spec.data, folder, resources)
     try:
-        update = {
-            "data": data,
-            "backbone": resolved_backbone(spec.backbone, folder),
-            **resolved_parts(spec, folder),
-            **read_target(spec.target, data),
-        }
+        stored = read_target(spec.target, data)
     except ParamsError as error:
         raise WrongPoint([Problem(("target", *error.field.split(".")), str(error))]) from error
+    update = {
+        "data": data,
+        "backbone": resolved_backbone(spec.backbone, folder),
+        **resolved_parts(spec, folder),
+        **stored,
+    }
     return spec.model_copy(update=update)
 
 
