@@ -29,7 +29,7 @@ from mimlab.data.views import AugmentConfig, random_views
 from mimlab.storage import lease
 from mimlab.storage.lease import Lease
 from mimlab.tokens.names import ENCODER, WEIGHTS
-from mimlab.tokens.packing import packed, type_of_codes
+from mimlab.tokens.packing import StoredType, packed, type_of_codes
 from mimlab.tokens.store import encoder_sha256
 from mimlab.train.session import Session
 
@@ -89,7 +89,8 @@ def write_store(tmp_path: Path) -> Callable[..., Path]:
         encoder = StoredEncoder(
             label="by-hand", part="seen", weights_sha256="0" * 64, width=width, size=32, grid=grid
         )
-        shape, dtype, entries = (), "", []
+        shape, entries = (), []
+        dtype: StoredType = "uint8"
         for split in splits:
             entry, shape, dtype = _write_split(root, data, split, values, views, width)
             entries.append(entry)
@@ -115,7 +116,8 @@ def write_store(tmp_path: Path) -> Callable[..., Path]:
 def _write_split(root, data, name, values, views, width):
     split = data.split(name)
     first, shards, digests = 0, [], []
-    dtype, shape = "", ()
+    dtype: StoredType = "uint8"
+    shape = ()
     for entry in split.entry.shards:
         rows = np.arange(first, first + entry.rows)
         first += entry.rows

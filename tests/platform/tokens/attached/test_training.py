@@ -81,8 +81,9 @@ def test_objectives_with_codes_see_those_of_their_own_views(
         expected = few(telling, ids.numpy(), sides, sides, epochs % 2, views)
         assert np.array_equal(codes.numpy(), expected)
     board, _ = trial_board(session.trial, step=None, count=3)
-    rows = cv2.imdecode(np.frombuffer(board, np.uint8), cv2.IMREAD_COLOR).shape[0]
-    assert rows == 4 * (96 + 4)  # the images, what is seen, the prediction, the target
+    picture = cv2.imdecode(np.frombuffer(board, np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    assert picture.shape[0] == 4 * (96 + 4)  # the images, what is seen, the prediction, the target
 
 
 @pytest.mark.parametrize(
