@@ -50,7 +50,7 @@ def main() -> None:
     except (UserError, RemoteError, ParamsError) as error:
         _refuse(str(error))
     else:
-        sys.exit(code)
+        sys.exit(code or 0)
 
 
 def _refuse(words: str) -> NoReturn:
