@@ -18,7 +18,7 @@ class Batch:
     """int64, −1 where a sample has none; for objectives that say so (`uses_labels`)."""
     maps: Float[Tensor, "batch tokens"] | None = None
     """Mean of a sidecar's map in each patch, under the same crop and flip; None without one."""
-    stored: Int[Tensor, "batch tokens"] | Float[Tensor, "batch tokens width"] | None = None
+    stored: Int[Tensor, "batch tokens"] | Float[Tensor, "batch tokens feature_dim"] | None = None
     """Codes (int64) or features (float32) of each patch of this very view, from a token store;
     None without one."""
 

@@ -60,7 +60,9 @@ class StorableTarget(ABC):
         """Of codes: the mean normalised patch of each. Of features: some of them."""
 
 
-def stored_of(batch: Batch) -> Int[Tensor, "batch tokens"] | Float[Tensor, "batch tokens width"]:
+def stored_of(
+    batch: Batch,
+) -> Int[Tensor, "batch tokens"] | Float[Tensor, "batch tokens feature_dim"]:
     """What the store holds of a batch. Raises ValueError where none was read with it."""
     if batch.stored is None:
         raise ValueError("this target is read from a token store, and the batch was read without")

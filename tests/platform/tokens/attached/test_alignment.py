@@ -186,7 +186,7 @@ def test_features_come_as_they_are_stored(data, write_store, views_of):
     place = write_store(data, features, views=views_of(1, **RANDOM), width=3)
     batches = read(data.split("train"), view_of(TokenStore.open(place, data)), stop=4)
     for batch in batches:
-        expected = batch.ids.numpy()[:, None, None] + np.arange(48).reshape(16, 3) / 64
+        expected = features(batch.ids.numpy())
         assert codes_of(batch).shape == (BATCH, 16, 3)
         assert np.array_equal(codes_of(batch).numpy(), expected.astype(np.float16))
 
