@@ -29,7 +29,7 @@ ROWS: Mapping[str, Row] = {
     "localmim": Row("visible only", 0.02),
     "dmjd": Row("visible only", 0.02),
     "mage": Row("visible only", 0.02),
-    "hpm": Row("loss-guided", 0.02),
+    "hpm": Row("loss-guided", 0.03, of_family=True),
     "simmim": Row("full sequence", 0.03, fails=_NARROWS),
     "beit": Row("full sequence", 0.02, of_family=True),
     "maskfeat": Row("full sequence", 0.02),
