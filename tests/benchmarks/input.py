@@ -13,6 +13,7 @@ import pyarrow as pa
 from benchmarks.data_sets import imagenet, shards_of
 from benchmarks.loader import BATCH, SCALE, SIZE, loader_rate
 from benchmarks.measuring import Row, alternate, medians, rate, ratio
+from mimlab.data.augment import AugmentConfig
 from mimlab.data.decoding import Decoder, PendingBatch
 from mimlab.data.manifest import Split
 from mimlab.data.read_plan import ReadPlan
@@ -20,7 +21,6 @@ from mimlab.data.reader import read_rows
 from mimlab.data.rendering import ViewSpec
 from mimlab.data.source import Cut, ReadResources
 from mimlab.data.stream import BatchStream, StreamOptions
-from mimlab.data.views import AugmentConfig
 
 IMAGES, ROUNDS, SHORT_SIDE = 6400, 5, 256
 WORKERS = (1, 2, 4)

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mimlab.cli.progress import duration
+from mimlab.cli.bars import duration
 from mimlab.search.bill import Bill, ShapeBill, gib
 from mimlab.search.costs import Range
 

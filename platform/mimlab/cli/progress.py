@@ -11,14 +11,13 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from mimlab.cli.bars import PLAIN_S, duration
 from mimlab.compare.render import short
 from mimlab.compare.trials import latest
 from mimlab.storage.folders import TrialFolder
 from mimlab.storage.records import DONE, StatusRecord
 
 REFRESH_S = 0.5
-PLAIN_S = 15.0
-"""Between two lines where the output is no terminal."""
 
 COLOURS = {"finished": "green", "pruned": "green", "failed": "red", "diverged": "red"}
 
@@ -124,12 +123,3 @@ class ProgressView:
         counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
         done = self._fraction(lines)
         return f"{self._title}: {done:.0%} done, {self._eta(lines)}; {counts}"
-
-
-def duration(seconds: float) -> str:
-    """`95` → `1 min 35 s`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

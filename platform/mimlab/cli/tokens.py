@@ -14,8 +14,8 @@ from mimlab.cli.tokens_shown import encoding_progress, show_inspection
 from mimlab.errors import UserError
 
 if TYPE_CHECKING:
+    from mimlab.data.augment import AugmentConfig
     from mimlab.data.manifest import DataSet
-    from mimlab.data.views import AugmentConfig
     from mimlab.tokens.plan import ViewsAsked
 
 app = typer.Typer(
@@ -227,7 +227,7 @@ def _augment(text: str | None) -> AugmentConfig:
     import yaml
     from pydantic import ValidationError
 
-    from mimlab.data.views import AugmentConfig
+    from mimlab.data.augment import AugmentConfig
     from mimlab_objectives.registry import ParamsError
 
     try:

@@ -11,8 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from mimlab.cli.bars import bar
-from mimlab.cli.progress import PLAIN_S, duration
+from mimlab.cli.bars import PLAIN_S, bar, duration
 
 if TYPE_CHECKING:
     from mimlab.data.sidecar import StoredViews

@@ -14,11 +14,12 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Int64, Shaped, UInt8
 
+from mimlab.data.augment import AugmentConfig
 from mimlab.data.manifest import Split
 from mimlab.data.map_views import MapView
 from mimlab.data.reader import ColumnSource, images_of
 from mimlab.data.stored_views import STORED, StoredView
-from mimlab.data.views import AugmentConfig, Views, random_views, render
+from mimlab.data.views import Views, random_views, render
 
 NO_LABEL = -1
 CHANNELS = 3

@@ -27,12 +27,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from mimlab.data.augment import AugmentConfig
 from mimlab.data.fingerprint import combined, file_sha256, split_fingerprint, stored_digests
 from mimlab.data.manifest import DataSet, SplitEntry
 from mimlab.data.map_pixels import map_digest
 from mimlab.data.reader import ColumnSource
 from mimlab.data.shard_files import Entry, check_shards
-from mimlab.data.views import AugmentConfig
 from mimlab.errors import UserError
 from mimlab.storage.filesystems import RemoteError
 from mimlab.storage.remote_path import Place, RemotePath, opened, place_of

@@ -15,10 +15,9 @@ import cv2
 import numpy as np
 import simplejpeg
 from jaxtyping import Bool, Float, Int32, Int64, Shaped, UInt8
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from mimlab.data.augment import AugmentConfig
 from mimlab_objectives.keys import key_of, sample_keys, uniform_numpy
-from mimlab_objectives.registry import ParamsError
 
 TRIES = 10
 """As torchvision's `RandomResizedCrop.get_params`, whose distribution this follows."""
@@ -35,29 +34,6 @@ RENDERER_VERSION = 1
 
 Boxes = Int32[np.ndarray, "batch 4"]
 Column = Int64[np.ndarray, " batch"]
-
-
-class AugmentConfig(BaseModel):
-    """Crop and flip of a view."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    crop_scale: tuple[float, float] = (0.2, 1.0)
-    """Smallest and largest share of the image's area."""
-    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    """Smallest and largest width ÷ height; the logarithm is uniform."""
-    flip: float = Field(default=0.5, ge=0, le=1)
-    """Probability of mirroring left and right."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> AugmentConfig:
-        low, high = self.crop_scale
-        if not 0 < low <= high <= 1:
-            raise ParamsError("crop_scale", f"[{low:g}, {high:g}] must be 0 < low ≤ high ≤ 1")
-        low, high = self.crop_ratio
-        if not 0 < low <= high:
-            raise ParamsError("crop_ratio", f"[{low:g}, {high:g}] must be 0 < low ≤ high")
-        return self
 
 
 class Views(NamedTuple):

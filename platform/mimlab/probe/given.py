@@ -12,8 +12,8 @@ from jaxtyping import Float, Int
 from timm.models import VisionTransformer
 from torch import Tensor
 
+from mimlab.data.augment import AugmentConfig
 from mimlab.data.manifest import DataSet, Split
-from mimlab.data.views import AugmentConfig
 from mimlab.probe.images import LabelledImages, chosen_rows, part_of
 from mimlab_objectives.probes.schedule import Tell
 from mimlab_objectives.probes.spread import spread

@@ -17,11 +17,12 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from mimlab.data.augment import AugmentConfig
 from mimlab.data.manifest import Split
 from mimlab.data.read_plan import ReadPlan
 from mimlab.data.reader import ColumnSource, images_of, iter_rows, read_rows
 from mimlab.data.subset import SubsetSplit
-from mimlab.data.views import AugmentConfig, Views, center_views, random_views, render
+from mimlab.data.views import Views, center_views, random_views, render
 from mimlab.train.pixels import normalise
 from mimlab_objectives.keys import key_of, sample_keys
 

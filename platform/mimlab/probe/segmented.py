@@ -15,12 +15,13 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from mimlab.data.augment import AugmentConfig
 from mimlab.data.manifest import Split
 from mimlab.data.map_pixels import NO_CLASS
 from mimlab.data.map_views import MapView
 from mimlab.data.reader import iter_rows
 from mimlab.data.rendering import Canvas, Samples, ViewSpec, parts_of, render_views
-from mimlab.data.views import AugmentConfig, center_views
+from mimlab.data.views import center_views
 from mimlab.train.pixels import normalise
 
 CHUNK = 64

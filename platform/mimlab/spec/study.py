@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal, Union
 
 from pydantic import AfterValidator, Field, create_model, model_validator
 
+from mimlab.data.augment import AugmentConfig
 from mimlab.data.subset import Subset
-from mimlab.data.views import AugmentConfig
 from mimlab.probe.config import CollapseWatch, ProbeConfig, named_once
 from mimlab.spec.parts import register_parts
 from mimlab.spec.paths import Address, StorageAddress

@@ -8,10 +8,11 @@ from typing import Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
+from mimlab.data.augment import AugmentConfig
 from mimlab.data.manifest import DataSet
 from mimlab.data.shard_files import Entry, ShardEntry
 from mimlab.data.sidecar import VIEW_COLUMN, StoredEncoder, StoredViews
-from mimlab.data.views import AugmentConfig, renderer
+from mimlab.data.views import renderer
 from mimlab.storage.remote_path import Place
 from mimlab.tokens.packing import StoredType, bytes_of, type_of_codes
 from mimlab_objectives.tokenizers.base import EncodedKind, PatchEncoder, patch_encoders

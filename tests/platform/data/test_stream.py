@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from mimlab.data import segments
+from mimlab.data.augment import AugmentConfig
 from mimlab.data.decoding import LocalBatch
 from mimlab.data.map_pixels import encode_map
 from mimlab.data.map_views import MapView
@@ -23,7 +24,7 @@ from mimlab.data.rendering import ViewSpec
 from mimlab.data.segments import Place
 from mimlab.data.source import ReadResources
 from mimlab.data.stream import BatchStream, StreamClosed, StreamOptions
-from mimlab.data.views import AugmentConfig, UnreadableImage, random_views, render
+from mimlab.data.views import UnreadableImage, random_views, render
 
 # Ray warns of options of its own when it makes its context.
 pytestmark = [

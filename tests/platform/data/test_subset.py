@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from mimlab.data.augment import AugmentConfig
 from mimlab.data.manifest import DataSet, Manifest, ShardEntry, SizeRange, Split, SplitEntry
 from mimlab.data.read_plan import ReadPlan
 from mimlab.data.reader import read_rows
 from mimlab.data.rendering import ViewSpec
 from mimlab.data.stream import BatchStream
 from mimlab.data.subset import Subset, SubsetSplit, training_split
-from mimlab.data.views import AugmentConfig
 from mimlab.errors import UserError
 
 CLASSES = [f"class {label}" for label in range(10)]

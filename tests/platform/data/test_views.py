@@ -13,15 +13,8 @@ from PIL import Image
 from scipy.stats import ks_2samp
 from torchvision.transforms import RandomResizedCrop
 
-from mimlab.data.views import (
-    AugmentConfig,
-    Views,
-    center_views,
-    decode,
-    random_views,
-    render,
-    render_each,
-)
+from mimlab.data.augment import AugmentConfig
+from mimlab.data.views import Views, center_views, decode, random_views, render, render_each
 from mimlab_objectives.keys import key_of, sample_keys, uniform_numpy
 
 AUGMENT = AugmentConfig()

@@ -9,8 +9,8 @@ import pytest
 import torch
 from timm.models import VisionTransformer
 
+from mimlab.data.augment import AugmentConfig
 from mimlab.data.read_plan import ReadPlan
-from mimlab.data.views import AugmentConfig
 from mimlab.probe.images import LabelledImages, part_of
 from mimlab.probe.tokens import encoded, planned_tokens
 from mimlab.train.export import load_encoder

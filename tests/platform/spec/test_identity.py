@@ -77,6 +77,7 @@ SAME: dict[str, Any] = {
     "data.splits.probe_fit": "half",
     "data.splits.probe_test": "half",
     "data.sidecars": {"prior": "/maps"},
+    "data.tokens": "/tokens",
     "train.log_every": 7,
     "train.checkpoint.every_epochs": 2,
     "train.checkpoint.keep_last": 9,

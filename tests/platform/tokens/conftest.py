@@ -16,8 +16,8 @@ from ray import cloudpickle
 from torch import Tensor
 
 from mimlab.data import shards
+from mimlab.data.augment import AugmentConfig
 from mimlab.data.manifest import DataSet
-from mimlab.data.views import AugmentConfig
 from mimlab.tokens.encoding import encode_images
 from mimlab.tokens.finishing import finish
 from mimlab.tokens.names import ENCODER, WEIGHTS

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from mimlab.data.augment import AugmentConfig
 from mimlab.data.manifest import DataSet
 from mimlab.data.reader import read_rows
-from mimlab.data.views import AugmentConfig, random_views, render
+from mimlab.data.views import random_views, render
 from mimlab.errors import UserError
 from mimlab.tokens.encoding import EncodingResources
 from mimlab.tokens.pixels import samples_of

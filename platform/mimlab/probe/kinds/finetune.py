@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from mimlab.data.views import AugmentConfig
+from mimlab.data.augment import AugmentConfig
 from mimlab.probe.base import Baseline, Probe, Result
 from mimlab.probe.given import Given
 from mimlab.probe.images import ChangesOf

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mimlab.data.augment import AugmentConfig
 from mimlab.data.decoding import Decoder, LocalBatch
 from mimlab.data.manifest import DataSet
 from mimlab.data.map_pixels import decode_map, encode_map
@@ -20,7 +21,7 @@ from mimlab.data.reader import read_rows
 from mimlab.data.rendering import Samples, ViewSpec, decoded_cut
 from mimlab.data.sidecar import Sidecar
 from mimlab.data.source import _pack, unpack
-from mimlab.data.views import AugmentConfig, render
+from mimlab.data.views import render
 from mimlab.errors import UserError
 
 SIZE, PATCH, COUNT = 16, 4, 30

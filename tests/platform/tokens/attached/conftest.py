@@ -12,6 +12,7 @@ import pytest
 import safetensors.numpy
 import torch
 
+from mimlab.data.augment import AugmentConfig
 from mimlab.data.fingerprint import file_sha256, split_fingerprint, stored_digests
 from mimlab.data.manifest import DataSet, SplitEntry
 from mimlab.data.reader import read_rows
@@ -25,7 +26,7 @@ from mimlab.data.sidecar import (
     StoredViews,
     fingerprint_of,
 )
-from mimlab.data.views import AugmentConfig, random_views
+from mimlab.data.views import random_views
 from mimlab.storage import lease
 from mimlab.storage.lease import Lease
 from mimlab.tokens.names import ENCODER, WEIGHTS
