@@ -155,7 +155,8 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_codebook(site: Path) -> Non
     while not pieces_in(site.parent) and process.poll() is None and time.monotonic() < give_up:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process.communicate()  # closes its pipes
+    assert process.returncode == -signal.SIGKILL
     assert not (site.parent / "killed").exists() and pieces_in(site.parent)
     results = {}
     for name in ("killed", "undisturbed"):
