@@ -104,6 +104,13 @@ class Registry(Generic[PartT]):
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._entries))
 
+    def name_of(self, part: PartT) -> str:
+        """What its class is registered as. Raises ValueError for one that is not."""
+        for entry in self.entries():
+            if entry.part is type(part):
+                return entry.name
+        raise ValueError(f"{type(part).__name__} is not a registered {self.kind}")
+
     def entries(self) -> list[Entry[PartT]]:
         """All parts, by name."""
         return [self._entries[name] for name in self]

@@ -8,30 +8,35 @@ import datetime
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from benchmarks import input as input_
 from benchmarks import (
+    checkpointing,
     mapet,
     memory,
     objectives,
     planning,
+    serving,
     step,
     tokens,
     tokens_training,
     training,
 )
+from benchmarks import input as input_
 from benchmarks.measuring import Row, machine
 from mimlab.search import ray_settings
 
 BENCHMARKS: Mapping[str, Callable[[Path], list[Row]]] = {
     "planning": planning.run,
+    "serving": serving.run,
     "step": step.run,
     "mapet": mapet.run,
     "objectives": objectives.run,
     "input": input_.run,
     "training": training.run,
+    "checkpointing": checkpointing.run,
     "tokens_training": tokens_training.run,
     "memory": memory.run,
     "tokens": tokens.run,
@@ -57,22 +62,29 @@ def main() -> None:
 
 
 def _write(rows: list[Row]) -> None:
-    date, found = datetime.date.today().isoformat(), machine()
+    """Add a run to the day's file: those of before stay."""
+    date = datetime.date.today().isoformat()
     RESULTS.mkdir(exist_ok=True)
-    content = {"date": date, "machine": found, "rows": [dataclasses.asdict(row) for row in rows]}
-    (RESULTS / f"{date}.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    text = markdown(date, found, rows)
-    (RESULTS / f"{date}.md").write_text(text)
-    print(text)
+    path = RESULTS / f"{date}.json"
+    runs = json.loads(path.read_text()) if path.exists() else []
+    runs.append({"machine": machine(), "rows": [dataclasses.asdict(row) for row in rows]})
+    path.write_text(json.dumps(runs, indent=1, ensure_ascii=False) + "\n")
+    (RESULTS / f"{date}.md").write_text(markdown(date, runs))
+    print(table(rows))
 
 
-def markdown(date: str, found: Mapping[str, str], rows: list[Row]) -> str:
-    """The table; figures are medians, ratios are medians of each round's ratio."""
+def markdown(date: str, runs: Sequence[Mapping[str, Any]]) -> str:
+    """A table for each of the day's runs, under the machine and the commit it ran on."""
+    lines = [f"# Benchmarks of {date}"]
+    for run in runs:
+        found = ", ".join(f"{key}: {value}" for key, value in run["machine"].items())
+        lines += ["", f"{found}.", "", table([Row(**row) for row in run["rows"]])]
+    return "\n".join(lines) + "\n"
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Figures are medians, ratios are medians of each round's ratio."""
     lines = [
-        f"# Benchmarks of {date}",
-        "",
-        ", ".join(f"{key}: {value}" for key, value in found.items()) + ".",
-        "",
         "| what | against | ratio | target | medians |",
         "| --- | --- | ---: | --- | --- |",
     ]
@@ -80,7 +92,7 @@ def markdown(date: str, found: Mapping[str, str], rows: list[Row]) -> str:
         ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
         figures = ", ".join(f"{name} {value:,.4g}" for name, value in row.figures.items())
         lines.append(f"| {row.what} | {row.against} | {ratio} | {row.target} | {figures} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

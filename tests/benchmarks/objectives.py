@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measuring import Row, alternate, ratio, seconds_of
 from mimlab.spec.parts import register_parts
@@ -82,8 +83,9 @@ class Work:
         batch = Batch(
             torch.arange(BATCH), torch.randn(BATCH, 3, SIZE, SIZE), torch.arange(BATCH) % 10
         )
-        plan = _plan(spec, objective, batch)
-        self.flops = step_flops(objective, batch, plan)
+        with FlopCounterMode(display=False) as signals:
+            plan = _plan(spec, objective, batch)
+        self.flops = signals.get_total_flops() + step_flops(objective, batch, plan)
         stepper = Stepper(
             objective,
             build_optimizer(objective, spec.train.optimizer),
@@ -92,7 +94,14 @@ class Work:
             seed=0,
             clock=Clock(CPU),
         )
-        self.step: Callable[[], object] = partial(stepper.step, batch, plan, NOW)
+
+        def step() -> None:
+            """Masks that follow no signal are planned beside the step."""
+            needed = _plan(spec, objective, batch) if objective.supplies & requires else plan
+            stepper.step(batch, needed, NOW)
+
+        requires = build_masking(spec, objective.backbone.grid).requires
+        self.step: Callable[[], object] = step
 
 
 def _spec(name: str) -> TrialSpec:

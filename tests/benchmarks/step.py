@@ -47,9 +47,9 @@ def spec_of(name: str, precision: str = "fp32") -> TrialSpec:
     return trial_spec(SPEC | {"objective": {"name": name}, "train": train})
 
 
-def plan_of(spec: TrialSpec, objective: Objective) -> MaskPlan:
+def plan_of(spec: TrialSpec, objective: Objective, batch_size: int = BATCH) -> MaskPlan:
     planner = Planner(build_masking(spec, objective.backbone.grid), 0)
-    ids = torch.arange(BATCH)
+    ids = torch.arange(batch_size)
     return planner.plan(planner.keys(ids, torch.zeros_like(ids)), NOW)
 
 

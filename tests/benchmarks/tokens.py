@@ -27,7 +27,7 @@ from mimlab.tokens.batches import CPU_BATCH, Batches
 from mimlab.tokens.encoding import EncodingResources, encode_images
 from mimlab.tokens.inspection import inspect_tokens
 from mimlab.tokens.names import ENCODER, WEIGHTS
-from mimlab.tokens.pixels import rendered
+from mimlab.tokens.pixels import recorded, rendered
 from mimlab.tokens.plan import ViewsAsked
 from mimlab_objectives.registry import Params
 from mimlab_objectives.tokenizers.base import EncodedKind, PatchEncoder, patch_encoders
@@ -111,7 +111,7 @@ def loop_rate(split: Split) -> float:
     torch.set_num_threads(THREADS)
     batches = Batches(load(""), torch.device("cpu"))
     views = StoredViews(**dict(ASKED), renderer=renderer())
-    chunks = rendered(_tables(split), views, 224, chunk=CPU_BATCH, threads=THREADS)
+    chunks = rendered(_tables(split), recorded(views), 224, chunk=CPU_BATCH, threads=THREADS)
     return rate(len(batches.run(chunk.views[:, 0])) for chunk in chunks)
 
 

@@ -65,13 +65,13 @@ def stored_beside(split: Split, folder: Path) -> StoredView:
         for number in range(VIEWS):
             codes = rng.integers(0, VOCABULARY, (entry.rows, TOKENS))
             columns[VIEW_COLUMN.format(number)] = packed(codes, "uint16")
-        pq.write_table(
-            pa.table(columns),
-            folder / entry.file,
-            row_group_size=entry.row_groups[0],
-            compression="none",
-            use_dictionary=False,
-        )
+        table, start = pa.table(columns), 0
+        with pq.ParquetWriter(
+            folder / entry.file, table.schema, compression="none", use_dictionary=False
+        ) as writer:
+            for rows in entry.row_groups:
+                writer.write_table(table.slice(start, rows), row_group_size=rows)
+                start += rows
     return StoredView(str(folder), VIEWS, "uint16", (TOKENS,))
 
 

@@ -13,7 +13,8 @@ from mimlab.probe.task import ProbeOrder, probe_baselines, probe_export
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
 from mimlab.storage.records import ProbeRecord
 from mimlab.storage.store import Store
-from mimlab.train.session import Session, WorkerConfig
+from mimlab.train.session import Session
+from mimlab.train.worker_config import WorkerConfig
 
 
 class Job(NamedTuple):

@@ -63,7 +63,11 @@ def write_page(path: Path, study: Study, learned: Mapping[str, Learned]) -> bool
 
 def _failures() -> str:
     """The rows that do not learn as they should, and why."""
-    reasons = [f"- **{name}**: {row.fails}\n" for name, row in ROWS.items() if row.fails]
+    of_reason: dict[str, list[str]] = {}
+    for name, row in ROWS.items():
+        if row.fails:
+            of_reason.setdefault(row.fails, []).append(f"**{name}**")
+    reasons = [f"- {', '.join(names)}: {why}.\n" for why, names in of_reason.items()]
     return f"\n## What gains less than its margin\n\n{''.join(reasons)}" if reasons else ""
 
 

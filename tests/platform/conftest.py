@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import io
 import logging
 import os
 import secrets
+import select
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
     from mimlab.probe.task import ProbeOrder
     from mimlab.storage.folders import SubmissionFolder, TrialFolder
     from mimlab.train.export import EncoderCard
-    from mimlab.train.session import WorkerConfig
+    from mimlab.train.worker_config import WorkerConfig
 
 NAMED_SHARD_ROWS = 12
 
@@ -84,14 +88,23 @@ def ray_local() -> Iterator[None]:
         runtime_env={"env_vars": {"PYTHONPATH": path}},
     )
     yield
+    _end_readers()
     ray.shutdown()
+
+
+def _end_readers() -> None:
+    """Ray Data's threads end with their iterators, which exceptions may still hold; a thread that
+    asks Ray for a block after its shutdown takes the process with it."""
+    gc.collect()
+    for thread in threading.enumerate():
+        if thread.name.startswith(("Prefetcher", "iter_threaded", "feed-")):
+            thread.join(2.0)
 
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """`host:port` of an S3 server, a process of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+    with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     server = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
@@ -109,6 +122,75 @@ def s3_server() -> Iterator[str]:
 def _listens(port: int) -> bool:
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Proxy:
+    """Stands between a client and a server; while `away`, it answers as an overloaded service."""
+
+    ANSWER = b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
+
+    def __init__(self, server: str) -> None:
+        host, port = server.split(":")
+        self._server = (host, int(port))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.away = False
+        self.refused = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError), client, socket.create_connection(self._server) as server:
+            while True:
+                ready, _, _ = select.select([client, server], [], [])
+                for end in ready:
+                    data = end.recv(1 << 16)
+                    if not data:
+                        return
+                    if end is client and self.away:
+                        self._refuse(client)
+                        return
+                    (server if end is client else client).sendall(data)
+
+    def _refuse(self, client: socket.socket) -> None:
+        self.refused += 1
+        head = f"HTTP/1.1 503 Slow Down\r\nContent-Length: {len(self.ANSWER)}\r\n"
+        client.sendall(f"{head}Connection: close\r\n\r\n".encode() + self.ANSWER)
+
+
+@pytest.fixture
+def proxy(s3_server: str) -> Iterator[Proxy]:
+    """Before the S3 server; a test may take it away."""
+    between = Proxy(s3_server)
+    yield between
+    between.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Mounts a real, small file system of so many bytes."""
+    mounted: list[Path] = []
+
+    def mount(num_bytes: int) -> Path:
+        folder = tmp_path / f"disk{len(mounted)}"
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={num_bytes}", "tmpfs", str(folder)]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("a file system cannot be mounted here: that takes the rights of root")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 class Bucket(NamedTuple):
@@ -156,7 +238,7 @@ class Created(NamedTuple):
 
     def worker(self, fence: int, cpus: float = 1.0) -> WorkerConfig:
         """What a worker of the trial is told."""
-        from mimlab.train.session import WorkerConfig
+        from mimlab.train.worker_config import WorkerConfig
 
         return WorkerConfig(
             storage=str(self.trial.store.root),

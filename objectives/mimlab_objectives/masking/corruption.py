@@ -38,3 +38,21 @@ class Corruption(ABC):
         """The same with every tensor changed."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{k: change(v) for k, v in values.items() if isinstance(v, Tensor)})
+
+
+class ImageCorruption(Corruption):
+    """What is done to images themselves, before they become tokens."""
+
+    @abstractmethod
+    def apply(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """The degraded images."""
+
+    def picture(
+        self,
+        images: Float[Tensor, "batch 3 height width"],
+        patch_size: int,  # noqa: ARG002
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """They themselves."""
+        return self.apply(images)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mimlab_objectives.images import from_unit, to_unit
 from mimlab_objectives.keys import uniform
+from mimlab_objectives.masking.corruption import ImageCorruption
 from mimlab_objectives.masking.plan import (
     Application,
     Grid,
@@ -25,7 +26,7 @@ from mimlab_objectives.registry import Params
 
 
 @dataclass(frozen=True)
-class SpectrumCorruption(WholeCorruption):
+class SpectrumCorruption(ImageCorruption, WholeCorruption):
     """Which frequencies of each image are kept."""
 
     low: Bool[Tensor, " batch"]
@@ -57,14 +58,6 @@ class SpectrumCorruption(WholeCorruption):
     ) -> Float[Tensor, "batch 3 height width"]:
         """The degraded images: filtered in [0, 1], clamped there, and normalised again."""
         return from_unit(self.filtered(to_unit(images)).clamp(0, 1))
-
-    def picture(
-        self,
-        images: Float[Tensor, "batch 3 height width"],
-        patch_size: int,  # noqa: ARG002
-    ) -> Float[Tensor, "batch 3 height width"]:
-        """The degraded images themselves."""
-        return self.apply(images)
 
 
 class FrequencyParams(Params):

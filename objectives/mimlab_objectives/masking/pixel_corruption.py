@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mimlab_objectives.masking.corruption import Corruption
+from mimlab_objectives.masking.corruption import ImageCorruption
 
 
 @dataclass(frozen=True)
-class PixelCorruption(Corruption):
+class PixelCorruption(ImageCorruption):
     """What every masking with `application = "pixels"` puts into its plan."""
 
     @abstractmethod
@@ -27,11 +27,3 @@ class PixelCorruption(Corruption):
     ) -> Float[Tensor, "batch 3 height width"]:
         """The degraded images; pixels that are not changed stay bit for bit."""
         return torch.where(self.changed(images), self.fill(images), images)
-
-    def picture(
-        self,
-        images: Float[Tensor, "batch 3 height width"],
-        patch_size: int,  # noqa: ARG002
-    ) -> Float[Tensor, "batch 3 height width"]:
-        """The degraded images themselves."""
-        return self.apply(images)

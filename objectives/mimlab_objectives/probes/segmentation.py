@@ -16,7 +16,6 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics.classification import MulticlassJaccardIndex
 
 from mimlab_objectives.keys import bits, key_of
 from mimlab_objectives.probes.schedule import Tell, is_reported, warmup_cosine
@@ -129,6 +128,8 @@ def mean_iou(
     A class that no pixel has, neither labelled nor guessed, does not count. Raises ValueError where
     no pixel has a class.
     """
+    from torchmetrics.classification import MulticlassJaccardIndex  # seconds to import
+
     index = MulticlassJaccardIndex(num_classes, average="macro", ignore_index=NO_CLASS).to(device)
     labelled = 0
     for tokens, labels in test:

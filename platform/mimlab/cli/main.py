@@ -1,19 +1,44 @@
 """`mimlab`: from a study file to compared probe results.
 
-Exit codes: 0 done, 1 a trial failed or the run was stopped, 2 the input must be changed.
+Exit codes: 0 done; 1 a trial failed, or a user stopped the run; 2 the input must be changed; 70 a
+bug; 75 interrupted: the same command goes on.
 """
 
 from __future__ import annotations
 
 import sys
+import traceback
 from typing import NoReturn
 
 import typer
 
-from mimlab.cli import board, data, export, masks, parts, probe, profile, run, study, tokens
+from mimlab.cli import (
+    actions,
+    board,
+    dashboard,
+    data,
+    export,
+    gc,
+    masks,
+    parts,
+    probe,
+    profile,
+    replay,
+    resume,
+    run,
+    status,
+    study,
+    submit,
+    supervise,
+    sync,
+    tokens,
+    user,
+)
 from mimlab.cli.usage import UsageError, usage_words
-from mimlab.errors import UserError
-from mimlab.storage.filesystems import RemoteError
+from mimlab.errors import NotNow, UserError
+from mimlab.exits import CRASHED, DONE, FAILED, INTERRUPTED, REFUSED
+from mimlab.search.supervision import supervised
+from mimlab.storage.filesystems import RemoteError, passes
 from mimlab_objectives.registry import ParamsError
 
 app = typer.Typer(
@@ -24,18 +49,31 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(tokens.app, name="tokens")
+app.add_typer(user.app, name="user")
 app.command("validate")(study.validate)
 app.command("plan")(study.plan)
 app.command("schema")(study.schema)
 app.command("profile")(profile.profile)
 app.command("run")(run.run)
-app.command("resume")(run.resume)
+app.command("resume")(resume.resume)
+app.command("supervise")(supervise.supervise)
+app.command("submit")(submit.submit)
+app.command("status")(status.status)
+app.command("logs")(status.logs)
+app.command("stop")(actions.stop)
+app.command("pause")(actions.pause)
+app.command("fork")(actions.fork)
+app.command("extend")(actions.extend)
+app.command("replay")(replay.replay)
 app.command("probe")(probe.probe)
 app.command("compare")(run.compare)
+app.command("sync")(sync.sync)
 app.command("export")(export.export)
+app.command("gc")(gc.gc)
 app.command("list")(parts.list_parts)
 app.command("board")(board.board)
 app.command("masks")(masks.masks)
+app.command("dashboard")(dashboard.dashboard)
 
 
 def main() -> None:
@@ -46,17 +84,25 @@ def main() -> None:
     try:
         code = app(prog_name="mimlab", standalone_mode=False)
     except UsageError as error:
-        _refuse(usage_words(error))
+        _end(usage_words(error), REFUSED)
     except (UserError, RemoteError, ParamsError) as error:
-        _refuse(str(error))
+        # A supervisor waits for a bucket, as it does for a cluster; a user may have misspelt it.
+        _end(str(error), INTERRUPTED if supervised() and passes(error) else REFUSED)
+    except NotNow as error:
+        _end(str(error), INTERRUPTED)
+    except (KeyboardInterrupt, typer.Abort):
+        _end("stopped before anything was started", FAILED)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(CRASHED)
     else:
-        sys.exit(code or 0)
+        sys.exit(code or DONE)
 
 
-def _refuse(words: str) -> NoReturn:
+def _end(words: str, code: int) -> NoReturn:
     if words:
         print(f"error: {words}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -17,5 +17,27 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text."
 Storage = Annotated[
     str, typer.Option(metavar="FOLDER", help="The folder of results, or its s3:// URI.")
 ]
+As = Annotated[
+    str | None,
+    typer.Option("--as", hidden=True, help="The id of the submission, which was chosen before."),
+]
+Origin = Annotated[
+    Path | None,
+    typer.Option(hidden=True, help="The file that STUDY is a copy of: where its paths begin."),
+]
+By = Annotated[str | None, typer.Option(hidden=True, help="Whose submission it is.")]
+Trials = Annotated[
+    list[str] | None,
+    typer.Option("--trial", metavar="TRIAL", help="Only this trial; repeatable."),
+]
+ADDRESS = "MIMLAB_ADDRESS"
+Address = Annotated[
+    str | None,
+    typer.Option(
+        envvar=ADDRESS,
+        metavar="URL",
+        help="The dashboard of a Ray cluster's head, http://head:8265.",
+    ),
+]
 RUNS = "runs"
 """Where results go unless a study says otherwise."""

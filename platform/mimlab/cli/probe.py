@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mimlab.cli.options import RUNS
-from mimlab.cli.run import STOPPED
+from mimlab.exits import FAILED
 
 if TYPE_CHECKING:
     from mimlab.probe.added import AddedWork
@@ -78,7 +78,7 @@ def probe(
             failed += _run_baselines(baselines, chosen.submission)
         _show(chosen.submission)
     if failed:
-        raise typer.Exit(STOPPED)
+        raise typer.Exit(FAILED)
     typer.echo(f"next:\n  mimlab compare {chosen.submission.id}")
 
 
@@ -128,10 +128,13 @@ def _failed(what: str, error: Exception) -> str:
 
 
 def _show(submission: SubmissionFolder) -> None:
-    """Bring MLflow in step; what it cannot be told now, the next run of the submission tells."""
+    """Bring MLflow in step; what it cannot be told now, `mimlab sync` tells later."""
     from mimlab.track.view import MlflowView
 
     view = MlflowView(submission.store, submission.record().tracking_uri)
     view.open_submission(submission.record(), submission.trial_records())
     if not view.close():
-        typer.echo(f"`mimlab resume {submission.id}` tells MLflow later", err=True)
+        typer.echo(
+            f"MLflow is behind: {view.last_error}; `mimlab sync {submission.id}` tells it later",
+            err=True,
+        )

@@ -36,6 +36,11 @@ class Line:
             return 1.0
         return self.status.step / max(1, self.status.total_steps)
 
+    @property
+    def waits(self) -> bool:
+        """Whether the storage hinders it, for the reason that its status gives."""
+        return self.status.state == "running" and bool(self.status.reason)
+
 
 class ProgressView:
     """Draws the trials until told that they have ended."""
@@ -55,6 +60,8 @@ class ProgressView:
         self._trials = trials
         self._note = note
         self._started = time.monotonic()
+        self._known: list[Line] = []
+        self._away = ""
         self._first = self._fraction(self._lines())
 
     def follow(self, alive: Callable[[], bool], console: Console) -> None:
@@ -74,7 +81,18 @@ class ProgressView:
             time.sleep(REFRESH_S)
 
     def _lines(self) -> list[Line]:
-        return [Line(label, t.status(), latest(t.probes())) for label, t in self._trials()]
+        """Of every trial; the last that is known while the storage does not answer."""
+        try:
+            self._known = [
+                Line(label, t.status(), latest(t.probes())) for label, t in self._trials()
+            ]
+            self._away = ""
+        except OSError as error:
+            self._away = f"the storage does not answer: {error}"
+        return self._known
+
+    def _notes(self) -> str:
+        return "; ".join(filter(None, (self._note(), self._away)))
 
     def _fraction(self, lines: Sequence[Line]) -> float:
         return sum(line.fraction for line in lines) / max(1, len(lines), self._expected)
@@ -90,7 +108,7 @@ class ProgressView:
     def _table(self) -> RenderableType:
         lines = self._lines()
         elapsed = duration(time.monotonic() - self._started)
-        note = self._note()
+        note = self._notes()
         table = Table(
             title=f"{self._title} · {elapsed} elapsed · {self._eta(lines)}",
             caption=note or None,
@@ -122,4 +140,6 @@ class ProgressView:
         states = [line.status.state for line in lines]
         counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
         done = self._fraction(lines)
-        return f"{self._title}: {done:.0%} done, {self._eta(lines)}; {counts}"
+        waits = [f"{line.label}: {line.status.reason}" for line in lines if line.waits]
+        said = f"{self._title}: {done:.0%} done, {self._eta(lines)}; {counts}"
+        return "; ".join(filter(None, (said, *waits, self._notes())))

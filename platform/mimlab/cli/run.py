@@ -1,10 +1,8 @@
-"""`mimlab run`, `resume` and `compare`."""
+"""`mimlab run` and `compare`."""
 
 from __future__ import annotations
 
-import os
 import shlex
-import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,18 +11,27 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from mimlab.cli.options import RUNS, Json, Overrides, Preset, Storage, StudyFile
+from mimlab.cli.options import (
+    RUNS,
+    As,
+    By,
+    Json,
+    Origin,
+    Overrides,
+    Preset,
+    Storage,
+    StudyFile,
+)
 from mimlab.cli.smoke import refuse_beside, run_smoke
 from mimlab.errors import UserError
+from mimlab.exits import FAILED, INTERRUPTED
 from mimlab.search import ray_settings
 
 if TYPE_CHECKING:
     from mimlab.search.driver import Driver, Options
     from mimlab.search.submission import PlannedStudy
     from mimlab.storage.folders import SubmissionFolder
-
-STOPPED = 1
-"""Exit code of a run that was stopped or in which a trial failed."""
+    from mimlab.track.drain import Drain
 
 Submission = Annotated[
     str, typer.Argument(help="A submission's id, or a study's name for its latest one.")
@@ -34,7 +41,7 @@ Retry = Annotated[
 ]
 
 
-def run(
+def run(  # noqa: PLR0913  (the options of a command)
     file: StudyFile,
     preset: Preset = None,
     overrides: Overrides = None,
@@ -48,6 +55,9 @@ def run(
             "--smoke", help="Only two steps of each distinct shape, end to end; keep nothing."
         ),
     ] = False,
+    as_id: As = None,
+    origin: Origin = None,
+    by: By = None,
 ) -> None:
     """Run a study, or go on with its unfinished submission.
 
@@ -65,34 +75,20 @@ def run(
         run_smoke(console, load_study(file, preset, overrides or []))
         return
     with console.status("checking the study"):
-        loaded = load_study(file, preset, overrides or [])
+        loaded = load_study(file, preset, overrides or [], origin=origin)
         planned = with_hours_frozen(loaded, submissions.plan_study(loaded), again=new)
         store = submissions.storage_of(planned.study)
-        found = None if new else submissions.unfinished(store, planned)
-        folder = found or submissions.create(store, planned, loaded)
+        found = None
+        if as_id is not None:
+            found = submissions.existing(store, as_id)
+        elif not new:
+            found = submissions.unfinished(store, planned)
+        named = submissions.Named(id=as_id, user=by)
+        folder = found or submissions.create(store, planned, loaded, named)
     if found is not None:
         console.print(f"going on with submission {found.id} (--new starts another)")
     options = Options(retry_failed=retry_failed, study_options=loaded.options)
-    _drive(console, folder, planned, options)
-
-
-def resume(
-    submission: Submission,
-    storage: Storage = RUNS,
-    retry_failed: Retry = False,
-) -> None:
-    """Go on with a submission that was interrupted.
-
-    Example: mimlab resume quickstart-20260115-101500
-    """
-    ray_settings.apply()
-    from mimlab.search.driver import Options  # torch and Ray take seconds to import
-    from mimlab.search.submission import reopen
-    from mimlab.storage.folders import find_submission
-    from mimlab.storage.store import Store
-
-    folder = find_submission(Store(storage), submission)
-    _drive(Console(), folder, reopen(folder), Options(retry_failed=retry_failed))
+    drive(console, folder, planned, options)
 
 
 def compare(
@@ -137,19 +133,21 @@ def compare(
         console.print(f"wrote {file}", highlight=False, soft_wrap=True)
 
 
-def _drive(
+def drive(
     console: Console, folder: SubmissionFolder, planned: PlannedStudy, options: Options
 ) -> None:
+    """Run what a submission still has to do, draw it, and say what came of it."""
     from mimlab.search.driver import Driver
 
     driver = Driver(folder, planned, options)
     with driver.opened() as run_trials:
         stopped = _follow(console, driver, run_trials)
-    _close(console, driver, stopped=stopped)
+    _close(console, driver, stopped)
 
 
-def _follow(console: Console, driver: Driver, run_trials: Callable[[], None]) -> bool:
-    """Run the trials in a thread and draw their progress; True if they were asked to stop."""
+def _follow(console: Console, driver: Driver, run_trials: Callable[[], None]) -> int | None:
+    """Run the trials in a thread and draw their progress; an exit code if they had to stop."""
+    from mimlab.cli.interrupts import Interrupts
     from mimlab.cli.progress import ProgressView
     from mimlab.compare.rows import label_of
     from mimlab.storage.folders import TrialFolder
@@ -157,14 +155,14 @@ def _follow(console: Console, driver: Driver, run_trials: Callable[[], None]) ->
     thread = threading.Thread(
         target=_run_quietly, args=(driver, run_trials), name="driver", daemon=True
     )
-    store = driver.submission.store
+    store = driver.submission.store.at_once()
 
     def trials() -> list[tuple[str, TrialFolder]]:
         return [(label_of(record), TrialFolder(store, record.id)) for record in driver.trials()]
 
     title, expected = f"submission {driver.submission.id}", driver.planned.num_trials
     view = ProgressView(title, trials, _note(driver), expected=expected)
-    interrupts = _Interrupts(console, driver)
+    interrupts = Interrupts(console, driver.stop)
     thread.start()
     try:
         view.follow(thread.is_alive, console)
@@ -174,7 +172,9 @@ def _follow(console: Console, driver: Driver, run_trials: Callable[[], None]) ->
         # The trials must not outlive the cluster, which ends with this.
         thread.join()
         interrupts.restore()
-    return interrupts.count > 0 or bool(driver.limit_reached)
+    if interrupts.asked is not None:
+        return interrupts.exit_code
+    return FAILED if driver.limit_reached or driver.requests.ended_by else None
 
 
 def _run_quietly(driver: Driver, run_trials: Callable[[], None]) -> None:
@@ -186,59 +186,45 @@ def _run_quietly(driver: Driver, run_trials: Callable[[], None]) -> None:
 
 def _note(driver: Driver):
     def note() -> str:
+        if driver.requests.ended_by:
+            return f"{driver.requests.ended_by}: saving checkpoints"
         if driver.limit_reached:
             return f"{driver.limit_reached}: saving checkpoints"
         drain = driver.drain
-        return f"MLflow is behind: {drain.last_error}" if drain and drain.last_error else ""
+        behind = f"MLflow is behind: {drain.last_error}" if drain and drain.last_error else ""
+        return "; ".join(filter(None, (behind, driver.disk.note)))
 
     return note
 
 
-class _Interrupts:
-    """Ctrl-C and SIGTERM: the first asks the trials to save and end, the second ends at once."""
-
-    def __init__(self, console: Console, driver: Driver) -> None:
-        self.count = 0
-        self._console = console
-        self._driver = driver
-        self._before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-        for number in self._before:
-            signal.signal(number, self._handle)
-
-    def restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, _frame: object) -> None:
-        self.count += 1
-        if self.count > 1:
-            self._console.print("ending at once; the last checkpoints are kept")
-            os._exit(STOPPED)
-        name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
-        self._console.print(f"{name}: saving checkpoints (again to end at once)")
-        state = "stopped" if number == signal.SIGINT else "preempted"
-        threading.Thread(target=self._driver.stop, args=(state, name), daemon=True).start()
-
-
-def _close(console: Console, driver: Driver, *, stopped: bool) -> None:
-    """The table, the next commands, and the exit code."""
+def _close(console: Console, driver: Driver, stopped: int | None) -> None:
+    """The table, the next commands, and the exit code; `stopped`: that of a run that had to."""
     from mimlab.compare.render import table_of
     from mimlab.compare.rows import compare as compare_submission
+    from mimlab.storage.asked import paused
     from mimlab.track.uri import resolve_tracking
 
     comparison = compare_submission(driver.submission)
-    if comparison.metrics or not stopped:
+    if comparison.metrics or stopped is None:
         console.print(table_of(comparison))
     problems = _problems(driver)
     for problem in problems:
         console.print(problem, style="red", highlight=False, soft_wrap=True)
+    if driver.drain is not None and driver.drain.behind:
+        console.print(_behind(driver, driver.drain), highlight=False, soft_wrap=True)
     record = driver.submission.record()
+    if driver.requests.ended_by:
+        console.print(driver.requests.ended_by, highlight=False, soft_wrap=True)
+    for trial_id, pause in paused(driver.submission).items():
+        words = ["mimlab", "resume", trial_id, *_storage_option(driver)]
+        line = f"{trial_id} {pause.reason}; put it back with:  {shlex.join(words)}"
+        console.print(line, highlight=False, soft_wrap=True)
     if driver.limit_reached:
         console.print(f"stopped: {driver.limit_reached}", highlight=False, soft_wrap=True)
         console.print(driver.hours.remedy(), highlight=False, soft_wrap=True)
-    elif stopped or driver.error is not None:
+    elif stopped is not None or driver.error is not None:
         again = ["mimlab", "resume", driver.submission.id, *_storage_option(driver)]
-        word = "stopped; go" if stopped else "go"
+        word = "go" if stopped is None else "stopped; go"
         console.print(f"{word} on with:  {shlex.join(again)}", highlight=False, soft_wrap=True)
     else:
         target = resolve_tracking(record.tracking_uri, str(driver.submission.store.root))
@@ -247,8 +233,12 @@ def _close(console: Console, driver: Driver, *, stopped: bool) -> None:
         console.print("next:", highlight=False)
         for line in (target.ui_command, shlex.join(again)):
             console.print(f"  {line}", highlight=False, soft_wrap=True)
-    if stopped or problems:
-        raise typer.Exit(STOPPED)
+    if stopped is not None:
+        raise typer.Exit(stopped)
+    if driver.error is not None and not isinstance(driver.error, UserError):
+        raise typer.Exit(INTERRUPTED)
+    if problems:
+        raise typer.Exit(FAILED)
 
 
 def _problems(driver: Driver) -> list[str]:
@@ -265,6 +255,13 @@ def _problems(driver: Driver) -> list[str]:
             if record.error:
                 lines.append(f"{trial.id} {record.probe} at step {record.step}: {record.error}")
     return lines
+
+
+def _behind(driver: Driver, drain: Drain) -> str:
+    """What MLflow lacks at the end, why, and what sends it."""
+    again = shlex.join(["mimlab", "sync", driver.submission.id, *_storage_option(driver)])
+    why = drain.last_error or "it was not done in time"
+    return f"MLflow lacks {drain.lacking} ({why}); nothing is lost, send it with:  {again}"
 
 
 def _storage_option(driver: Driver) -> list[str]:

@@ -12,13 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from mimlab.errors import UserError
+from mimlab.exits import FAILED
 
 if TYPE_CHECKING:
     from mimlab.search.smoke import Smoke, SmokeTrial
     from mimlab.spec.load import LoadedStudy
-
-FAILED = 1
-"""Exit code of a smoke run that was stopped or in which something failed."""
 
 
 def run_smoke(console: Console, loaded: LoadedStudy) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mimlab.cli import tokens_fit
+from mimlab.cli.joining import named_cluster
 from mimlab.cli.options import Json
 from mimlab.cli.tokens_shown import encoding_progress, show_inspection
 from mimlab.errors import UserError
@@ -79,7 +80,7 @@ def encode(  # noqa: PLR0913  (the options of a command)
     """Encode recorded views of a data set's images into a token store.
 
     An encoding that was stopped or killed goes on where it was when the same command is given
-    again.
+    again. RAY_ADDRESS names a Ray cluster to join, whose nodes must see all folders.
 
     Example: mimlab tokens encode /data/k-clip --study sweeps/mapet.yaml --to /data/k-clip-tokens
 
@@ -97,7 +98,7 @@ def encode(  # noqa: PLR0913  (the options of a command)
     from mimlab.tokens.saved import load_encoder
 
     with tempfile.TemporaryDirectory(prefix="mimlab-tokens-") as cache:
-        with encoding_progress() as progress:
+        with named_cluster(Path(cache)), encoding_progress() as progress:
             store = encode_images(
                 encoder,
                 resolve_images(place, Path(cache)),

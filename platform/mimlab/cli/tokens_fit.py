@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mimlab.cli.bars import bar
+from mimlab.cli.joining import named_cluster
 from mimlab.cli.options import Json
 from mimlab.errors import UserError
 
@@ -76,7 +78,8 @@ def fit(  # noqa: PLR0913  (the options of a command)
 
     It looks at centre views, at some patches of every image: as many as the tokenizer asks for. A
     fit that was stopped goes on where it was when the same command is given again. A tokenizer that
-    learns nothing is only saved.
+    learns nothing is only saved. RAY_ADDRESS names a Ray cluster to join, whose nodes must see all
+    folders.
 
     Example: mimlab tokens fit --name k-clip --images /data/imagenet-1k --to /data/k-clip --encoder
     '{name: kmeans, teacher: {name: resnet50x64_clip, weights: timm, layer: 4}}'
@@ -95,7 +98,11 @@ def fit(  # noqa: PLR0913  (the options of a command)
     from mimlab.tokens.passes import PassResources
 
     asked = asked_encoder(encoder, (side, side))
-    with tempfile.TemporaryDirectory(prefix="mimlab-fit-") as cache, bar() as progress:
+    with (
+        tempfile.TemporaryDirectory(prefix="mimlab-fit-") as cache,
+        nullcontext() if workers == 0 else named_cluster(Path(cache)),
+        bar() as progress,
+    ):
         shown = _Shown(progress)
         result = fit_encoder(
             asked,

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from mimlab.storage.records import JournalPoint
 
 IMAGES, TOKENS, SPEED = "train/images", "train/visible_tokens", "train/images_per_s"
-WAIT = "train/wait_share"
+WAIT, WORKERS = "train/wait_share", "train/workers"
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class Progress:
         return float(np.interp(step, self.steps, spent))
 
 
-def progress_of(points: Sequence[JournalPoint]) -> Progress:
-    """Sums up a journal."""
+def progress_of(points: Sequence[JournalPoint], first_images: float = 0.0) -> Progress:
+    """Sums up a journal. `first_images`: read before it begins, by the parent of a fork."""
     rows = [(0.0, 0.0, 0.0, 0.0, 0.0)]
     for point in points:
         found = point.metrics
         _, images, tokens, seconds, waited = rows[-1]
-        passed = passed_s(point, images)
+        passed = passed_s(point, max(images, first_images))
         if passed is None:
             continue
         rows.append(
@@ -62,6 +62,21 @@ def progress_of(points: Sequence[JournalPoint]) -> Progress:
             )
         )
     return Progress(*np.array(rows, dtype=np.float64).T)
+
+
+def mean_workers(
+    points: Sequence[JournalPoint], otherwise: float, first_images: float = 0.0
+) -> float:
+    """Workers that a trial had, over its training time; `otherwise` where a point does not say."""
+    images, seconds, more = first_images, 0.0, 0.0
+    for point in points:
+        passed = passed_s(point, images)
+        if passed is not None:
+            images = point.metrics[IMAGES]
+            seconds += passed
+            # Not their sum: a number that never varied comes out without rounding.
+            more += passed * (point.metrics.get(WORKERS, otherwise) - otherwise)
+    return otherwise + more / seconds if seconds else otherwise
 
 
 def passed_s(point: JournalPoint, images: float) -> float | None:

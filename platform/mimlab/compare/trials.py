@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from mimlab.compare.progress import Progress, progress_of
+from mimlab.compare.progress import Progress, mean_workers, progress_of
 from mimlab.errors import UserError
 from mimlab.probe.labels import metric_key
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
@@ -29,7 +29,7 @@ class Devices:
     kind: str
     """`GPU`, or `CPU` where it has none."""
     count: float
-    """Over all its workers."""
+    """Over all its workers: their mean, where the number of them varied."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class TrialResult:
     @cached_property
     def progress(self) -> Progress:
         """Images, visible tokens and training time at every logged step."""
-        return progress_of(self.points)
+        return progress_of(self.points, self.record.first_images)
 
     @cached_property
     def scores(self) -> dict[str, float]:
@@ -106,25 +106,33 @@ def latest(records: Sequence[ProbeRecord]) -> dict[str, float]:
 
 def _read(submission: SubmissionFolder, record: TrialRecord) -> TrialResult:
     trial = TrialFolder(submission.store, record.id)
+    points = read_points(trial.store, trial.file("journal"))
     return TrialResult(
         folder=trial,
         record=record,
         status=trial.status(),
-        points=read_points(trial.store, trial.file("journal")),
+        points=points,
         probes=trial.probes(),
-        devices=_devices(submission, trial),
+        devices=_devices(submission, trial, points, record.first_images),
     )
 
 
-def _devices(submission: SubmissionFolder, trial: TrialFolder) -> Devices | None:
+def _devices(
+    submission: SubmissionFolder,
+    trial: TrialFolder,
+    points: Sequence[JournalPoint],
+    first_images: float,
+) -> Devices | None:
     """By the resources of the submission that ran it: a reused trial has another one's."""
     owner = trial.store.read_record(trial.file("owner.json"), OwnerRecord)
     folder = SubmissionFolder(submission.store, owner.submission) if owner else submission
     path = folder.file("resolved.json")
     try:
         resources = json.loads(folder.store.read(path))["resources"]
-        workers, gpus = resources["workers"], resources["gpus_per_worker"]
-        cpus = resources["cpus_per_worker"]
+        gpus, cpus = resources["gpus_per_worker"], resources["cpus_per_worker"]
+        asked = resources["workers"]
+        fewest = asked["min"] if isinstance(asked, dict) else asked
+        workers = mean_workers(points, float(fewest), first_images)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:

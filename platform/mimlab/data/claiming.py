@@ -12,11 +12,11 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-import psutil
 from pydantic import BaseModel, ConfigDict
 
 from mimlab.errors import UserError
 from mimlab.storage.filesystems import RemoteError
+from mimlab.storage.machine import machine, process_born
 from mimlab.storage.remote_path import RemotePath
 
 CLAIM = "importing.json"
@@ -28,8 +28,11 @@ class Claim(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     host: str
+    """For people."""
+    machine: str
+    """`mimlab.storage.machine.machine()`."""
     pid: int
-    process_started: float
+    process_born: int
     """Tells a reused pid from the process that claimed."""
     token: str
     """Tells two claims of one process apart."""
@@ -37,24 +40,24 @@ class Claim(BaseModel):
     @classmethod
     def own(cls) -> Claim:
         """A new claim by this process."""
-        started = psutil.Process().create_time()
+        born = process_born(os.getpid())
+        assert born is not None
         return cls(
             host=socket.gethostname(),
+            machine=machine(),
             pid=os.getpid(),
-            process_started=started,
+            process_born=born,
             token=uuid.uuid4().hex,
         )
 
     @property
     def dead(self) -> bool | None:
         """Whether its process has ended; None where that cannot be seen from here."""
-        if self.host != socket.gethostname():
-            return None
-        try:
-            started = psutil.Process(self.pid).create_time()
-        except psutil.NoSuchProcess:
-            return True
-        return abs(started - self.process_started) >= 1.0
+        return process_born(self.pid) != self.process_born if self.machine == machine() else None
+
+    @property
+    def by_this_process(self) -> bool:
+        return (self.machine, self.pid) == (machine(), os.getpid())
 
 
 @contextmanager
@@ -84,7 +87,7 @@ def claimed(out: RemotePath, manifest: str) -> Iterator[RemotePath]:
 def still_claimed(out: RemotePath) -> None:
     """To be asked before the commit: raises UserError if another process has claimed the folder."""
     claim = _claim_in(out)
-    if claim is None or (claim.host, claim.pid) != (socket.gethostname(), os.getpid()):
+    if claim is None or not claim.by_this_process:
         raise UserError(f"{out}: another import has taken this folder; name another one")
 
 

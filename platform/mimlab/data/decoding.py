@@ -46,7 +46,7 @@ class LocalBatch:
     """RGB; pinned where there is a GPU."""
     labels: Int64[Tensor, " batch"]
     """−1 where the sample has none."""
-    skipped: int
+    unreadable: tuple[UnreadableImage, ...] = ()
     """Samples that could not be read; others stand in their place, under their own ids."""
     maps: Maps | None = None
     """By the sidecar's name, under the view of each image; None where no sidecar is read.
@@ -56,6 +56,11 @@ class LocalBatch:
     stored: Shaped[Tensor, "batch ..."] | None = None
     """What a token store holds of each image's view: codes int64 (batch, tokens), or features
     float16 (batch, tokens, width); None where none is read."""
+
+    @property
+    def skipped(self) -> int:
+        """How many could not be read."""
+        return len(self.unreadable)
 
 
 @dataclass(frozen=True)
@@ -67,11 +72,11 @@ class PendingBatch:
     images: UInt8[Tensor, "batch size size 3"]
     maps: Maps
     stored: Shaped[Tensor, "batch ..."] | None
-    parts: Sequence[Future[int]]
+    parts: Sequence[Future[list[UnreadableImage]]]
 
     def result(self) -> LocalBatch:
         """Wait for the images; raises what went wrong with any of them."""
-        skipped = sum(part.result() for part in self.parts)
+        unreadable = tuple(image for part in self.parts for image in part.result())
         samples = self.samples
         ids, epochs, labels = map(torch.from_numpy, (samples.ids, samples.epochs, samples.labels))
         return LocalBatch(
@@ -80,7 +85,7 @@ class PendingBatch:
             epochs,
             self.images,
             labels,
-            skipped,
+            unreadable,
             maps=self.maps or None,
             stored=self.stored,
         )
@@ -134,21 +139,22 @@ class Decoder:
             return None
         return self._empty((count, *stored.shape), stored.read_as)
 
-    def _render(self, samples: Samples, out: Canvas, indices: range) -> int:
+    def _render(self, samples: Samples, out: Canvas, indices: range) -> list[UnreadableImage]:
         return self._mend(samples, out, render_samples(samples, indices, self._view, out))
 
-    def _copy(self, cut: Cut, samples: Samples, out: Canvas) -> int:
+    def _copy(self, cut: Cut, samples: Samples, out: Canvas) -> list[UnreadableImage]:
         # Out of the object store, whose memory is read-only and not pinned.
         rendered, failed = canvas_of(cut.columns, self._view)
         out.copy_from(rendered)
         place_stored(samples, range(len(samples.ids)), self._view, out)
         return self._mend(samples, out, failed)
 
-    def _mend(self, samples: Samples, out: Canvas, failed: dict[int, str]) -> int:
-        """Put other samples in the place of unreadable ones; how many."""
+    def _mend(self, samples: Samples, out: Canvas, failed: dict[int, str]) -> list[UnreadableImage]:
+        """Put other samples in the place of unreadable ones; say which these were."""
+        found = [UnreadableImage(int(samples.ids[index]), failed[index]) for index in failed]
         for index, reason in failed.items():
             self._replace(samples, index, out.sample(index), reason)
-        return len(failed)
+        return found
 
     def _replace(self, samples: Samples, index: int, out: Canvas, reason: str) -> None:
         """Put another sample into the batch: the same on any number of workers."""

@@ -21,7 +21,7 @@ from mimlab.data.manifest import DataSet, Shard, Split, SplitEntry
 from mimlab.data.map_files import Matches, match_maps
 from mimlab.data.map_pixels import NO_CLASS, encode_map, map_digest, pixels_digest, read_map
 from mimlab.data.publishing import commit, publishing_at, sync_file
-from mimlab.data.shard_files import ShardEntry
+from mimlab.data.shard_files import ShardEntry, shard_writer
 from mimlab.data.sidecar import SIDECAR, Maker, MapKind, Sidecar, SidecarManifest
 from mimlab.errors import UserError
 from mimlab.storage.filesystems import RemoteError
@@ -181,9 +181,7 @@ class _Writing:
         with (
             opened(shard.path) as stream,
             pq.ParquetFile(stream) as images,
-            pq.ParquetWriter(
-                path, SCHEMA, compression="none", use_dictionary=False, write_statistics=False
-            ) as maps,
+            shard_writer(path, SCHEMA) as maps,
         ):
             for group in range(images.num_row_groups):
                 table = images.read_row_group(group, columns=["id", "width", "height"])

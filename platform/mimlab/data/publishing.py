@@ -36,11 +36,9 @@ def commit(file: Place, content: bytes) -> None:
 
     Raises UserError if the folder, elsewhere, has been taken by another process.
     """
-    if isinstance(file, Path):
-        write_durably(file, content)
-        return
-    still_claimed(file.parent)
-    file.write_bytes(content)
+    if not isinstance(file, Path):
+        still_claimed(file.parent)
+    write_whole(file, content)
 
 
 @contextmanager
@@ -72,6 +70,14 @@ def write_durably(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def write_whole(place: Place, content: bytes) -> None:
+    """Replace a file anywhere so that it is either what it was or whole."""
+    if isinstance(place, Path):
+        write_durably(place, content)
+    else:
+        place.write_bytes(content)
 
 
 def sync_file(path: Path) -> None:

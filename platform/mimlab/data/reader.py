@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Int64
 
+from mimlab.data.damage import damage_told
 from mimlab.data.manifest import Split
 from mimlab.errors import UserError
 from mimlab.storage.remote_path import RemotePath, opened, place_of
@@ -46,23 +47,40 @@ class ColumnSource:
     """Name that its columns then bear: `<name>.<column>`; empty for the shards themselves."""
 
     def read(self, places: Sequence[GroupPlace], kept: Kept = ()) -> pa.Table:
-        """The kept rows of these row groups, in this order; each file is opened once."""
+        """The kept rows of these row groups, in this order; each file is opened once.
+
+        Raises UserError where a page is not what was written: pages of shards have checksums, but
+        for those that an older version imported.
+        """
         rows_of = dict(zip(places, kept, strict=False))
         root = place_of(self.root)
         # One request for the columns of a row group; a local file has nothing to wait for.
         elsewhere = isinstance(root, RemotePath)
         tables: dict[GroupPlace, pa.Table] = {}
         for name, members in itertools.groupby(sorted(places), key=lambda place: place.file):
-            with (
-                opened(root / name) as stream,
-                pq.ParquetFile(stream, pre_buffer=elsewhere) as file,
-            ):
+            with opened(root / name) as stream:
+                with damage_told(root / name, "its footer", self._remedy):
+                    # A flipped bit is found by the page's checksum, where it has one.
+                    file = pq.ParquetFile(
+                        stream, pre_buffer=elsewhere, page_checksum_verification=True
+                    )
                 for place in members:
-                    group = file.read_row_group(place.group, columns=list(self.columns))
+                    with damage_told(root / name, f"row group {place.group}", self._remedy):
+                        group = file.read_row_group(place.group, columns=list(self.columns))
                     if (rows := rows_of.get(place)) is not None:
                         group = group.take(pa.array(rows))
                     tables[place] = group.cast(_wide(group.schema))
         return pa.concat_tables([tables[place] for place in places])
+
+    @property
+    def _remedy(self) -> str:
+        """For a file that is damaged."""
+        if self.sidecar:
+            return "restore the file, or make what lies beside the images again"
+        return (
+            "restore the file, or import the data again; "
+            f"`mimlab data inspect {self.root} --verify` checks every file"
+        )
 
     def named(self, column: str) -> str:
         """What a column is called among those of all sources."""

@@ -63,19 +63,19 @@ def open_segment(
     `decode` is applied to each row, in tasks of its own.
     """
     chosen = tuple(sources) or (images_of(split),)
-    work_of = partial(_work, split, plan, sources=chosen, stored=stored, world=place.world)
+    work = partial(work_of, split, plan, sources=chosen, stored=stored, world=place.world)
     if place.world == 1:
-        return dataset_of(list(map(work_of, tasks)), resources, decode).iterator()
+        return dataset_of(list(map(work, tasks)), resources, decode).iterator()
     if place.share is None:
         raise ValueError("several ranks need a way to share the data set that rank 0 opens")
     iterators = None
     if place.rank == 0:
-        dataset = dataset_of(list(map(work_of, tasks)), resources, decode)
+        dataset = dataset_of(list(map(work, tasks)), resources, decode)
         iterators = dataset.streaming_split(place.world, equal=False)
     return place.share(iterators)[place.rank]
 
 
-def _work(
+def work_of(
     split: Split,
     plan: ReadPlan,
     task: ReadRange,
@@ -84,6 +84,7 @@ def _work(
     stored: StoredView | None,
     world: int,
 ) -> Work:
+    """What the task reads, resolved; `sources` do not include the store."""
     rows, epochs = plan.rows(task.start_step * plan.batch_size, task.stop_step * plan.batch_size)
     needed = NeededRows.of(split.rows_per_group, rows)
     return Work(

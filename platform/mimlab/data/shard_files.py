@@ -18,6 +18,22 @@ CHECKS_AT_ONCE = 16
 """Footers of shards elsewhere that are read side by side."""
 
 
+def shard_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """Writes one file of a data set or a sidecar.
+
+    Encoded images, maps and codes do not compress, have no use for a dictionary, and would swell
+    the footer; a checksum in each page tells a flipped bit.
+    """
+    return pq.ParquetWriter(
+        path,
+        schema,
+        compression="none",
+        use_dictionary=False,
+        write_statistics=False,
+        write_page_checksum=True,
+    )
+
+
 class Entry(BaseModel):
     """Base of what a manifest consists of."""
 

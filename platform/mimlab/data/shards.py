@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mimlab.data.fingerprint import file_sha256, row_digests
 from mimlab.data.publishing import sync_file
-from mimlab.data.shard_files import ShardEntry
+from mimlab.data.shard_files import ShardEntry, shard_writer
 
 ROW_GROUP_ROWS = 256
 ROW_GROUP_BYTES = 64 << 20
@@ -42,10 +41,7 @@ def write_shard(path: Path, rows: pa.Table, *, first_id: int) -> tuple[ShardEntr
     the manifest's entry and the digests of the rows.
     """
     sizes, digests = [], []
-    # Encoded images do not compress, have no use for a dictionary, and would swell the footer.
-    with pq.ParquetWriter(
-        path, SCHEMA, compression="none", use_dictionary=False, write_statistics=False
-    ) as writer:
+    with shard_writer(path, SCHEMA) as writer:
         for group in _groups(rows, first_id):
             writer.write_table(group, row_group_size=group.num_rows)
             sizes.append(group.num_rows)

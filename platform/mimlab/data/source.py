@@ -148,7 +148,8 @@ def unpack(row: pa.Table, *, step: int, rank: int) -> Cut:
     return Cut(step, {name: row[name].chunk(0).flatten() for name in names})
 
 
-def _rank_rows(work: Work) -> Iterator[pa.Table]:
+def rank_rows(work: Work) -> Iterator[pa.Table]:
+    """What a task gives: a row for each (step, rank), in that order."""
     window = read_groups(work.sources, work.places, work.kept)
     bounds = cut_bounds(work.batch_size, work.world)
     for first in range(0, len(work.positions), work.batch_size):
@@ -174,4 +175,4 @@ def _pack(samples: pa.Table, step: int, rank: int) -> pa.Table:
 def _task(work: Work):
     rows = len(work.positions) // work.batch_size * work.world
     size = BlockMetadata(num_rows=rows, size_bytes=None, input_files=None, exec_stats=None)
-    return ReadTask(functools.partial(_rank_rows, work), size)
+    return ReadTask(functools.partial(rank_rows, work), size)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +16,11 @@ from mimlab.probe.config import metric_of
 from mimlab.probe.due import Reads, answers, reads_of, settings_of, unanswered
 from mimlab.probe.task import ProbeOrder, missing_baselines
 from mimlab.spec.study import trial_spec
-from mimlab.storage.folders import SubmissionFolder, TrialFolder, find_submission, submissions
-from mimlab.storage.records import DONE, OwnerRecord, TrialRecord
+from mimlab.storage.folders import SubmissionFolder, TrialFolder
+from mimlab.storage.ownership import find_named, owner_of, submission_of
+from mimlab.storage.records import DONE, TrialRecord
 from mimlab.storage.store import Store
 from mimlab_objectives.backbones.vit import VitBackbone
-
-_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Chosen:
 
     def owners(self) -> list[SubmissionFolder]:
         """The submissions whose leases keep others from writing to the trials and baselines."""
-        ids = [self.submission.id, *filter(None, map(_owner, self.trials))]
+        ids = [self.submission.id, *filter(None, map(owner_of, self.trials))]
         return [SubmissionFolder(self.submission.store, name) for name in dict.fromkeys(ids)]
 
 
@@ -59,8 +57,8 @@ def choose(store: Store, name: str) -> Chosen:
         trial = TrialFolder(store, name)
         if trial.status().state not in DONE:
             raise UserError(_unfinished(trial))
-        return Chosen(_submission_of(trial), [trial], [])
-    submission = _find(store, name)
+        return Chosen(submission_of(trial), [trial], [])
+    submission = find_named(store, name)
     trials = submission.trials()
     done = [trial for trial in trials if trial.status().state in DONE]
     if not done:
@@ -118,34 +116,6 @@ def baselines_of(chosen: Chosen, probe: Probe, *, threads: int, use_gpu: bool) -
         threads=threads,
         use_gpu=use_gpu,
     )
-
-
-def _find(store: Store, name: str) -> SubmissionFolder:
-    try:
-        return find_submission(store, name)
-    except UserError as error:
-        trials = store.list("trials")
-        near = difflib.get_close_matches(name, trials, n=_SHOWN, cutoff=0.5) or trials[:_SHOWN]
-        known = ", ".join(near) or "none yet"
-        raise UserError(
-            f"{error}; nor a study or a trial of that name, trials are: {known}"
-        ) from error
-
-
-def _submission_of(trial: TrialFolder) -> SubmissionFolder:
-    """The one that ran it, or where no record says so the newest that lists it."""
-    owner = _owner(trial)
-    if owner is not None:
-        return SubmissionFolder(trial.store, owner)
-    for submission in reversed(submissions(trial.store)):
-        if trial.id in [other.id for other in submission.trials()]:
-            return submission
-    raise UserError(f"trial {trial.id}: no submission in {trial.store.root} lists it")
-
-
-def _owner(trial: TrialFolder) -> str | None:
-    owner = trial.store.read_record(trial.file("owner.json"), OwnerRecord)
-    return owner and owner.submission
 
 
 def _unfinished(trial: TrialFolder) -> str:

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mimlab.data.manifest import DataSet
 from mimlab.data.sidecar import label_fingerprints
+from mimlab.data.subset import training_split
 from mimlab.probe.base import Probe
 from mimlab.spec.study import Splits, TrialSpec
 from mimlab.storage.records import ProbeRecord
-from mimlab.train.schedule import steps_every
+from mimlab.train.schedule import steps_every, total_steps
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,18 @@ def unanswered(
         for step, probes in due.items()
     }
     return {step: probes for step, probes in missing.items() if probes}
+
+
+def due_of(spec: TrialSpec, data: DataSet) -> dict[int, list[Probe]]:
+    """Steps done → the probes due there, of a trial on its data."""
+    num_images = training_split(data, spec.data.splits.train, spec.data.subset).num_rows
+    batch_size = spec.train.batch_size
+    return due_steps(
+        spec.probes,
+        num_images=num_images,
+        batch_size=batch_size,
+        total_steps=total_steps(spec.train.budget, num_images, batch_size),
+    )
 
 
 def due_steps(

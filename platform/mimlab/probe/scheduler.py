@@ -15,7 +15,7 @@ from mimlab.probe.task import ProbeOrder, probe_file
 from mimlab.spec.study import trial_spec
 from mimlab.storage.folders import TrialFolder
 from mimlab.storage.records import ProbeRecord
-from mimlab.train.export import read_card
+from mimlab.train.export import card_path
 from mimlab.train.log import TrialLog
 
 MAX_RETRIES = 2
@@ -58,7 +58,8 @@ class ProbeScheduler:
         missing = unanswered(self._due, records, self._reads)
         for step in self._trial.steps("exports"):
             waits = step in missing and step not in self._given_up | self._running.keys()
-            if waits and read_card(self._trial, step):
+            # Whole or not is for the probe to see: it exports again what is corrupt.
+            if waits and self._trial.store.exists(card_path(self._trial, step)):
                 labels = [probe.label for probe in missing[step]]
                 self._running[step] = self._launch(step, labels)
         waiting = {(step, probe.label) for step, probes in missing.items() for probe in probes}

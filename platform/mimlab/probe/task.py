@@ -16,10 +16,11 @@ from mimlab.probe.evaluate import Setting, Subject, TellOf, evaluate_all
 from mimlab.probe.given import ProbeData
 from mimlab.spec.study import TrialSpec, trial_spec
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
+from mimlab.storage.patience import WAIT_S
 from mimlab.storage.records import ProbeRecord
 from mimlab.storage.store import Store
 from mimlab.train.build import build_objective
-from mimlab.train.export import load_encoder, read_card
+from mimlab.train.export import load_encoder, usable_export
 from mimlab.train.log import TrialLog
 
 RANDOM_INIT: Baseline = "random-init"
@@ -76,10 +77,10 @@ def probe_export(order: dict, trial_id: str, step: int, labels: list[str]) -> No
     """Run the probes called `labels` on the export of `step`; write each one's record at once.
 
     `order` is a `ProbeOrder` in JSON form. A long probe tells its progress in the trial's log.
-    Raises ValueError if the export is missing or corrupt.
+    Raises ValueError if the export is corrupt and can no longer be made again.
     """
     told = ProbeOrder.model_validate(order)
-    trial = TrialFolder(Store(told.storage), trial_id)
+    trial = TrialFolder(Store(told.storage).patient(WAIT_S), trial_id)
     for record in probe_step(told, trial, step, labels):
         trial.store.write_record(trial.file(probe_file(record.probe, step)), record)
 
@@ -89,9 +90,8 @@ def probe_step(
 ) -> Iterator[ProbeRecord]:
     """The records of probes of one export, each as soon as there is one. Raises ValueError."""
     spec = trial_spec(told.spec)
-    card = read_card(trial, step)
-    if card is None:
-        raise ValueError(f"trial {trial.id} has no complete export of step {step}")
+    image_size = spec.data.image_size
+    card = usable_export(trial, step, backbone=spec.backbone, image_size=image_size)
     model = load_encoder(trial, card).to(told.device())
     subject = Subject(model, card.weights_sha256, step, card.epoch)
     probes = [probe for probe in spec.probes if probe.label in labels]
@@ -109,7 +109,7 @@ def probe_baselines(order: dict, submission_id: str) -> None:
     `order` is a `ProbeOrder` in JSON form.
     """
     told = ProbeOrder.model_validate(order)
-    submission = SubmissionFolder(Store(told.storage), submission_id)
+    submission = SubmissionFolder(Store(told.storage).patient(WAIT_S), submission_id)
     for record in baseline_records(told, submission):
         path = submission.file(baseline_file(record.encoder_hash, record.probe))
         submission.store.write_record(path, record)

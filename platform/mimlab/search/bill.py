@@ -54,7 +54,7 @@ class Bill(BaseModel):
     at_once: int
     """Trials."""
     workers: int
-    """Of a trial."""
+    """Of a trial: the fewest that it may have."""
     unit: str
     """`GPU-hours` or `CPU-hours`."""
     hours: Range

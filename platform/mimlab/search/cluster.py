@@ -1,10 +1,12 @@
-"""The Ray that a study runs on: started here, quiet, and ended with the driver."""
+"""The Ray that a study runs on: started here, quiet, and ended with the driver, or joined."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
+import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +16,23 @@ import ray
 import torch
 from ray.data import DataContext
 
+import mimlab
+import mimlab_objectives
+from mimlab.errors import NotNow
+from mimlab.exits import INTERRUPTED
 from mimlab.search import ray_settings
+from mimlab.search.head import is_up, named_head
 from mimlab.search.placement import Capacity
+from mimlab.search.watch import watched
 from mimlab_objectives.plugins import load_plugins
 
 OBJECT_STORE_BYTES = 2 << 30
 """Ray Data reads ahead while there is room; a window of ImageNet's JPEGs is 0.5 GiB."""
 OBJECT_STORE_SHARE = 0.3
 """Of the machine's memory at most, as Ray's own default."""
+
+JOIN_S = 60.0
+"""A cluster that has not let this process in by then does not: Ray itself would ask for ever."""
 
 QUIET_LOGGERS = ("ray", "ray.train", "ray.data", "alembic", "mlflow")
 
@@ -34,6 +45,29 @@ class Cluster:
 
 
 @contextlib.contextmanager
+def driver_cluster(log_folder: Path) -> Iterator[Cluster]:
+    """The cluster that RAY_ADDRESS names, else one on this machine, for as long as it lives.
+
+    Once it is lost, this process ends at once with exit code 75, because nothing that waits for Ray
+    would. To be entered in the main thread. Raises NotNow if there is no such cluster now.
+    """
+    head = named_head()
+    place = "the Ray on this machine" if head is None else f"the Ray cluster at {head}"
+
+    def end(reason: str) -> None:
+        _end(f"{place} is lost: {reason}; the same command goes on from the last checkpoints")
+
+    opened = local_cluster(log_folder) if head is None else _joined(head, log_folder)
+    with opened as cluster, watched(end):
+        yield cluster
+
+
+def _end(words: str) -> None:
+    print(f"error: {words}", file=sys.stderr, flush=True)
+    os._exit(INTERRUPTED)
+
+
+@contextlib.contextmanager
 def local_cluster(log_folder: Path) -> Iterator[Cluster]:
     """A Ray on this machine for the duration of the context.
 
@@ -42,11 +76,7 @@ def local_cluster(log_folder: Path) -> Iterator[Cluster]:
     Its processes die with this one, also when it is killed. Ray's own output goes to its log files,
     which `log_folder`/ray-logs points to.
     """
-    ray_settings.apply()
-    for name in QUIET_LOGGERS:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    # A trial whose process died is no error yet: it is started again, and its folder tells.
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    _quieten()
     ray.init(
         address="local",
         num_cpus=_logical_cpus(),
@@ -58,6 +88,53 @@ def local_cluster(log_folder: Path) -> Iterator[Cluster]:
         logging_level=logging.ERROR,
         runtime_env=shipped_plugins(),
     )
+    with _connected(log_folder) as cluster:
+        yield cluster
+
+
+@contextlib.contextmanager
+def _joined(head: str, log_folder: Path) -> Iterator[Cluster]:
+    """A cluster that others have started; this machine is one of its nodes.
+
+    Its processes get this driver's code and settings.
+    """
+    _quieten()
+    if not is_up(head):
+        raise NotNow(f"no Ray cluster answers at {head} (RAY_ADDRESS); start one, or unset it")
+    silence = f"the Ray cluster at {head} lets nobody in; is RAY_AUTH_TOKEN that of its head?"
+    too_long = threading.Timer(JOIN_S, _end, [silence])
+    too_long.daemon = True
+    too_long.start()
+    try:
+        ray.init(
+            address=head,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={
+                "py_modules": _shipped_code(),
+                "env_vars": {name: os.environ[name] for name in ray_settings.SETTINGS},
+            },
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise NotNow(
+            f"the Ray cluster at {head} (RAY_ADDRESS) cannot be joined: {error}"
+        ) from error
+    finally:
+        too_long.cancel()
+    with _connected(log_folder) as cluster:
+        yield cluster
+
+
+def _quieten() -> None:
+    ray_settings.apply()
+    for name in QUIET_LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    # A trial whose process died is no error yet: it is started again, and its folder tells.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+
+
+@contextlib.contextmanager
+def _connected(log_folder: Path) -> Iterator[Cluster]:
     try:
         DataContext.get_current().enable_progress_bars = False
         _link_logs(log_folder)
@@ -65,6 +142,12 @@ def local_cluster(log_folder: Path) -> Iterator[Cluster]:
         yield Cluster(Capacity(resources.get("CPU", 0.0), resources.get("GPU", 0.0)))
     finally:
         ray.shutdown()
+
+
+def _shipped_code() -> list[str]:
+    """This driver's own packages, whatever the nodes have installed, and its plug-ins."""
+    own = [str(Path(package.__path__[0])) for package in (mimlab, mimlab_objectives)]
+    return own + (shipped_plugins() or {}).get("py_modules", [])
 
 
 def shipped_plugins() -> dict[str, list[str]] | None:

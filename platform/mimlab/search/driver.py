@@ -16,32 +16,40 @@ from ray.tune.progress_reporter import TrialProgressCallback
 
 from mimlab.errors import UserError
 from mimlab.probe.base import Probe
-from mimlab.probe.due import reads_of, unanswered
+from mimlab.probe.due import due_of, reads_of, unanswered
 from mimlab.probe.remote import OWN_PROCESSES, probe_baselines
 from mimlab.probe.task import ProbeOrder, missing_baselines
-from mimlab.search.cluster import Cluster, local_cluster
+from mimlab.retention.budget import DiskBudget
+from mimlab.search import supervision
+from mimlab.search.cluster import Cluster, driver_cluster
 from mimlab.search.fingerprint import code_zip, fingerprint
 from mimlab.search.hour_limit import HourLimit
 from mimlab.search.placement import PROBE_CPUS, TRIAL_CPUS, concurrent_trials
+from mimlab.search.requests import Requests
+from mimlab.search.shared_folders import other_machines, refuse_unshared
 from mimlab.search.stopping import scheduler_of
 from mimlab.search.submission import PlannedStudy, go_on_with
 from mimlab.search.suggestions import Suggestions
-from mimlab.search.trial import Told, due_of, run_trial
+from mimlab.search.trial import Told, run_trial
 from mimlab.search.trial_queue import TrialQueue
+from mimlab.search.watch import LOST_S, answers
 from mimlab.spec.study import trial_spec
-from mimlab.storage import control, lease
+from mimlab.storage import asked, control, lease
 from mimlab.storage.control import StopRequest
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
 from mimlab.storage.holding import held
+from mimlab.storage.patience import WAIT_S
 from mimlab.storage.records import DONE, RESTARTED, ProbeRecord, TrialRecord
 from mimlab.storage.store import Store
 from mimlab.track.drain import Drain
 from mimlab.track.view import MlflowView
 from mimlab.train.config import TrainConfig
+from mimlab.train.log import TrialLog
 from mimlab.train.schedule import total_steps
 
-MAX_TRIAL_DEATHS = 3
-"""Times that a trial whose process died is started again."""
+MAX_TRIAL_DEATHS = 20
+"""Times that a trial whose process died is started again: it follows and trains nothing itself, so
+what kills it is its machine, which a long trial on spot machines loses often."""
 
 
 class Silence(TrialProgressCallback):
@@ -59,6 +67,10 @@ class Options:
     """Start failed and diverged trials again, from their last checkpoint."""
     study_options: list[str] | None = None
     """How the study's file is changed on the command line; None: as when it was submitted."""
+    only: frozenset[str] = frozenset()
+    """Ids of the trials that this run is for; empty: all of them."""
+    restarted: bool = False
+    """Whether nobody asked for it now, so that an earlier request to stop still holds."""
 
 
 class Driver:
@@ -67,7 +79,12 @@ class Driver:
     def __init__(
         self, submission: SubmissionFolder, planned: PlannedStudy, options: Options | None = None
     ) -> None:
-        self.submission = submission
+        self._at_once = submission
+        self._fence = 0
+        """Of this driver's lease, once it has one."""
+        wait_s = planned.study.resources.wait_s
+        store = submission.store.patient(wait_s, guard=self._check_fence)
+        self.submission = submission = SubmissionFolder(store, submission.id)
         self.planned = planned
         self.drain: Drain | None = None
         self.error: BaseException | None = None
@@ -75,12 +92,24 @@ class Driver:
         """Why the baselines could not be measured."""
         self.hours = HourLimit(submission, planned.study.resources)
         """What the submission has spent, and may."""
+        self.disk = DiskBudget(
+            submission,
+            limit_bytes=planned.study.resources.max_disk,
+            stopping=planned.study.sweep.stopping,
+            max_epochs=self._epochs(),
+            unprobed=self._unanswered,
+        )
+        """Keeps the trials' files within what they may take."""
         self.limit_reached = ""
         """That the hours are spent and something is left to do, in words."""
         self._options = options or Options()
+        self.requests = Requests(self._at_once, partial(self.stop, "stopped"), self._ready_again)
+        """What users ask for meanwhile."""
+        self._paused: frozenset[str] = frozenset()
+        """Trials that wait until they are resumed, by their ids, since before this run."""
         self._stopping = threading.Event()
         self._asked: StopRequest | None = None
-        self._view = MlflowView(submission.store, submission.record().tracking_uri)
+        self._view = MlflowView(self._at_once.store, submission.record().tracking_uri)
         self._trials = {record.id: record for record in submission.trial_records()}
         self._suggestions = (
             None if planned.space is None else Suggestions(submission, planned, planned.space)
@@ -95,6 +124,8 @@ class Driver:
         return [trial for trial in self.submission.trials() if self._is_open(trial)]
 
     def _is_open(self, trial: TrialFolder) -> bool:
+        if trial.id in self._paused or (self._options.only and trial.id not in self._options.only):
+            return False
         state = trial.status().state
         if state in RESTARTED:
             return self._options.retry_failed
@@ -116,11 +147,16 @@ class Driver:
         another driver holds the submission, if its hours are spent, or if not even one trial fits
         on the cluster.
         """
-        with held(self.submission) as own:
+        with held(self._at_once) as own:
+            self._fence = own.fence
+            if not self._options.restarted:
+                asked.withdraw(self._at_once)
+            self._paused = frozenset(asked.paused(self._at_once))
             trials = self.open_trials()
             if trials or self._to_come():
                 self.hours.refuse_spent()
             go_on_with(self.submission, self.planned.study, self._options.study_options)
+            supervision.tell(self.submission)
             # Before MLflow is told anything: another driver may be showing these trials.
             for trial in trials:
                 lease.claim(trial, self.submission)
@@ -129,12 +165,23 @@ class Driver:
                 if not trials and not to_come:
                     yield lambda: None
                     return
-                with local_cluster(self.submission.store.scratch(self.submission.path)) as cluster:
+                with driver_cluster(self.submission.store.scratch(self.submission.path)) as cluster:
+                    images, results = self.planned.data.root, self.submission.store.root
+                    refuse_unshared(other_machines(), results=results, images=images)
                     at_once = self._concurrent(cluster, len(trials) + to_come)
-                    yield lambda: self._run_trials(trials, at_once, own.fence)
+                    yield lambda: self._run_trials(trials, at_once)
+
+    def _check_fence(self) -> None:
+        """Raises LeaseLost if another driver has come by now."""
+        if self._fence:
+            lease.check_fence(self._at_once.store, self.submission.id, self._fence)
 
     def stop(self, state: Literal["stopped", "preempted"], reason: str) -> None:
-        """Ask every trial to save a checkpoint and end in `state`, and start no other."""
+        """Ask every trial to save a checkpoint and end in `state`, and start no other.
+
+        Raises LeaseLost if they are another driver's by now.
+        """
+        self._check_fence()
         request = self._asked = StopRequest(state=state, reason=reason)
         self._stopping.set()
         for trial in self.submission.trials():
@@ -154,7 +201,7 @@ class Driver:
 
     def _to_come(self) -> int:
         """Trials that an adaptive search is still going to add."""
-        if self._suggestions is None:
+        if self._suggestions is None or self._options.only:
             return 0
         return self._suggestions.left * len(self.planned.study.sweep.seeds)
 
@@ -168,13 +215,16 @@ class Driver:
             decode=study.data.decode == "tasks",
         )
 
-    def _run_trials(self, trials: list[TrialFolder], at_once: int, fence: int) -> None:
+    def _run_trials(self, trials: list[TrialFolder], at_once: int) -> None:
         for trial in trials:
             self._make_ready(trial)
+        self.requests.look()
         if self._stopping.is_set():
+            self._settle(trials)
             return
-        with self.hours.watched(self._reach_limit):
-            self._tune(trials, at_once, fence)
+        hours, disk = self.hours.watched(self._reach_limit), self.disk.watched(self.trials)
+        with hours, disk, self.requests.watched():
+            self._tune(trials, at_once)
         if not self.open_trials() and not self._to_come():
             self.limit_reached = ""  # too late to keep anything from being finished
 
@@ -182,14 +232,14 @@ class Driver:
         self.limit_reached = reason
         self.stop("stopped", reason)
 
-    def _tune(self, trials: list[TrialFolder], at_once: int, fence: int) -> None:
+    def _tune(self, trials: list[TrialFolder], at_once: int) -> None:
         study = self.planned.study
         baselines = self._start_baselines(next(iter(self._trials.values())))
         told = Told(
             storage=str(self.submission.store.root),
             submission_id=self.submission.id,
             data=str(self.planned.data.root),
-            fence=fence,
+            fence=self._fence,
             code_fingerprint=fingerprint(code_zip()),
             resources=study.resources,
         )
@@ -199,7 +249,9 @@ class Driver:
             param_space={"told": told.model_dump(mode="json")},
             tune_config=ray.tune.TuneConfig(
                 search_alg=TrialQueue(
-                    [self._trials[trial.id] for trial in trials], partial(self._more, trials)
+                    [self._trials[trial.id] for trial in trials],
+                    more=partial(self._more, trials),
+                    back=partial(self._put_back, trials),
                 ),
                 num_samples=-1,
                 max_concurrent_trials=at_once,
@@ -207,12 +259,12 @@ class Driver:
                 scheduler=scheduler_of(
                     study.sweep.stopping,
                     max_epochs=self._epochs(),
-                    ask_to_stop=partial(_ask_to_stop, self.submission.store),
+                    ask_to_stop=partial(_ask_to_stop, told),
                     past=self._past(trials),
                 ),
             ),
             run_config=ray.tune.RunConfig(
-                name=f"tune-{fence:06d}",
+                name=f"tune-{self._fence:06d}",
                 storage_path=str(self.submission.store.scratch("ray") / self.submission.id),
                 verbose=0,
                 callbacks=[Silence()],
@@ -223,7 +275,8 @@ class Driver:
         if baselines is None:
             return
         if self._stopping.is_set():
-            ray.cancel(baselines)
+            ray.cancel(baselines, force=True)  # of low priority: it may not come to hear of less
+            return
         try:
             ray.get(baselines)
         except RayError as error:
@@ -235,8 +288,31 @@ class Driver:
         if status.state not in DONE:
             trial.write_status(status.model_copy(update={"state": "pending", "reason": ""}))
 
+    def _put_back(self, running: list[TrialFolder]) -> list[TrialRecord]:
+        """Trials that have ended and are resumed; they join those that run."""
+        back = self.requests.back()
+        running += [TrialFolder(self.submission.store, trial_id) for trial_id in back]
+        return [self._trials[trial_id] for trial_id in back]
+
+    def _ready_again(self, trial: TrialFolder) -> bool:
+        """Let a trial that is resumed wait for its turn. Raises LeaseLost."""
+        if trial.id not in self._trials or self._stopping.is_set():
+            return False
+        self._check_fence()
+        try:
+            lease.claim(trial, self.submission)
+        except UserError as error:  # another submission runs it by now
+            TrialLog(trial).write("not resumed", {"reason": str(error)})
+            return False
+        self._make_ready(trial)
+        return True
+
     def _more(self, running: list[TrialFolder]) -> list[TrialRecord]:
-        """Trials that an adaptive search adds and that have to run; they join those that do."""
+        """Trials that an adaptive search adds and that have to run; they join those that do.
+
+        Raises LeaseLost.
+        """
+        self._check_fence()
         while self._suggestions is not None and not self._stopping.is_set():
             try:
                 added = self._suggestions.add()
@@ -284,19 +360,29 @@ class Driver:
         return {t.id: t.probes() for t in self.submission.trials() if t.id not in running}
 
     def _settle(self, trials: list[TrialFolder]) -> None:
-        """Trials whose process could not write its own end get a true status."""
+        """Trials whose process could not write its own end get a true status.
+
+        Raises ConnectionError, and leaves them as they are, if they lost the cluster and not it
+        them; LeaseLost if they are another driver's.
+        """
+        if not answers(LOST_S):
+            raise ConnectionError("the Ray cluster does not answer any more")
+        self._check_fence()
         died = StopRequest(state="failed", reason="its process died too often: see log.jsonl")
-        end = self._asked or died
         for trial in trials:
             status = trial.status()
             if status.state in ("running", "probing", "pending"):
+                end = control.stop_request(trial) or self._asked or died
                 update = {"state": end.state, "reason": end.reason}
                 trial.write_status(status.model_copy(update=update))
 
 
-def _ask_to_stop(store: Store, trial_id: str, reason: str) -> None:
-    """No method: Tune pickles the scheduler and what it calls."""
-    control.request_stop(TrialFolder(store, trial_id), StopRequest(state="pruned", reason=reason))
+def _ask_to_stop(told: Told, trial_id: str, reason: str) -> None:
+    """No method: Tune pickles the scheduler and what it calls. Raises LeaseLost."""
+    store = Store(told.storage)
+    lease.check_fence(store, told.submission_id, told.fence)
+    trial = TrialFolder(store.patient(WAIT_S), trial_id)
+    control.request_stop(trial, StopRequest(state="pruned", reason=reason))
 
 
 def _epochs(config: TrainConfig, num_images: int) -> float:

@@ -64,7 +64,7 @@ def bill_of(planned: PlannedStudy, on_shape: Callable[[int, int], None]) -> tupl
     left = open_trials(planned)
     measured = measure_shapes(left.planned, left.groups, on_shape)
     bill = add_up(planned, left, measured)
-    workers = planned.study.resources.workers
+    workers = planned.study.resources.fewest_workers
     trains = [trial_spec(group[0].resolved).train for group in left.groups]
     warnings = bill.warnings([remedy(train, workers) for train in trains])
     if planned.num_trials > len(planned.trials):
@@ -114,7 +114,7 @@ def add_up(planned: PlannedStudy, left: Open, measured: Sequence[Measured]) -> B
         finished=left.finished,
         failed=left.failed,
         at_once=at_once,
-        workers=study.resources.workers,
+        workers=study.resources.fewest_workers,
         unit=devices.unit,
         hours=hours(list(costs.values()), devices.count),
         wall_s=_wall_s(list(costs.values()), at_once),
@@ -135,7 +135,7 @@ def _wall_s(costs: Sequence[Cost], at_once: int) -> Range:
 
 def _sharing(resources: Resources, at_once: int) -> int:
     """Workers at once that share a memory: of one GPU, or of the host."""
-    workers = at_once * resources.workers
+    workers = at_once * resources.fewest_workers
     if not resources.gpus_per_worker:
         return workers
     return min(workers, max(1, int(1 / resources.gpus_per_worker)))

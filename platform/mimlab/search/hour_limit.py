@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from mimlab.compare.progress import IMAGES, passed_s
+from mimlab.compare.progress import IMAGES, WORKERS, passed_s
 from mimlab.errors import UserError
+from mimlab.repeated import repeated
 from mimlab.spec.study import Resources
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
 from mimlab.storage.journal import read_points
@@ -25,21 +25,29 @@ class Devices:
 
     unit: str
     """`GPU-hours`, or `CPU-hours` where trials train on the CPU."""
-    count: float
-    """Devices of one trial, over all its workers."""
+    per_worker: float
+    workers: int
+    """Of one trial; the fewest, where their number varies."""
     field: str
     """Of the study, that limits them."""
     limit_hours: float | None
     """null: no limit."""
 
+    @property
+    def count(self) -> float:
+        """Devices of one trial, over all its workers."""
+        return self.workers * self.per_worker
+
 
 def devices_of(resources: Resources) -> Devices:
     """What a trial's device hours are counted in."""
-    if resources.gpus_per_worker:
-        count = resources.workers * resources.gpus_per_worker
-        return Devices("GPU-hours", count, "resources.max_gpu_hours", resources.max_gpu_hours)
-    count = resources.workers * resources.cpus_per_worker
-    return Devices("CPU-hours", count, "resources.max_cpu_hours", resources.max_cpu_hours)
+    workers = resources.fewest_workers
+    if gpus := resources.gpus_per_worker:
+        return Devices(
+            "GPU-hours", gpus, workers, "resources.max_gpu_hours", resources.max_gpu_hours
+        )
+    cpus = resources.cpus_per_worker
+    return Devices("CPU-hours", cpus, workers, "resources.max_cpu_hours", resources.max_cpu_hours)
 
 
 class HourLimit:
@@ -54,9 +62,10 @@ class HourLimit:
         """Device hours so far. Raises OSError, and UserError for a folder that cannot be read."""
         for trial in self._submission.trials():  # an adaptive search adds to them
             if trial.id not in self._held:
-                self._held[trial.id] = _HeldTime(trial, self._submission.id)
+                held = _HeldTime(trial, self._submission.id, float(self._devices.workers))
+                self._held[trial.id] = held
         seconds = sum(held.seconds() for held in list(self._held.values()))
-        return seconds * self._devices.count / 3600
+        return seconds * self._devices.per_worker / 3600
 
     def refuse_spent(self) -> None:
         """Raises UserError, with the command that goes on, if nothing is left to spend."""
@@ -70,25 +79,18 @@ class HourLimit:
         if self._devices.limit_hours is None:
             yield
             return
-        ended = threading.Event()
 
-        def watch() -> None:
-            while not ended.wait(POLL_S):
-                try:
-                    reason = self._reached()
-                except (OSError, UserError):
-                    continue  # the storage may be back at the next look
-                if reason:
-                    on_reached(reason)
-                    return
+        def look() -> bool:
+            try:
+                reason = self._reached()
+            except (OSError, UserError):
+                return False  # the storage may be back at the next look
+            if reason:
+                on_reached(reason)
+            return bool(reason)
 
-        thread = threading.Thread(target=watch, name="hour-limit", daemon=True)
-        thread.start()
-        try:
+        with repeated(look, every_s=POLL_S, name="hour-limit"):
             yield
-        finally:
-            ended.set()
-            thread.join()
 
     def remedy(self) -> str:
         """What to raise, and the command that then goes on."""
@@ -110,22 +112,24 @@ class HourLimit:
 
 
 class _HeldTime:
-    """How long a trial has held its devices: its training, and the probes that follow it.
+    """How long a trial has held its workers: its training, and the probes that follow it.
 
     Probes during the training run beside it. A trial that another submission ran is that one's.
     """
 
-    def __init__(self, trial: TrialFolder, submission_id: str) -> None:
+    def __init__(self, trial: TrialFolder, submission_id: str, workers: float) -> None:
+        """`workers`: how many, where the journal does not say."""
         self._trial = trial
         self._submission_id = submission_id
+        self._workers = workers
         self._seq = 0
-        self._images = 0.0
+        self._images = trial.record().first_images
         self._trained_s = 0.0
         self._final: float | None = None
         """Seconds of a trial that is done."""
 
     def seconds(self) -> float:
-        """Reads what the journal has gained since the last call."""
+        """Seconds × workers. Reads what the journal has gained since the last call."""
         if self._final is not None:
             return self._final
         trial, status = self._trial, self._trial.status()
@@ -134,7 +138,7 @@ class _HeldTime:
             return 0.0
         self._read_journal()
         last = status.total_steps
-        probed_s = sum((r.seconds for r in trial.probes() if r.step == last), 0.0)
+        probed_s = sum((r.seconds for r in trial.probes() if r.step == last), 0.0) * self._workers
         if status.state in DONE:
             self._final = self._trained_s + probed_s
         return self._trained_s + probed_s
@@ -145,7 +149,8 @@ class _HeldTime:
             passed = passed_s(point, self._images)
             self._seq = point.seq
             if passed is not None:
-                self._trained_s += passed
+                self._workers = point.metrics.get(WORKERS, self._workers)
+                self._trained_s += passed * self._workers
                 self._images = point.metrics[IMAGES]
 
 

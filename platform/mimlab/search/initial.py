@@ -140,7 +140,11 @@ def _of_trial(init: str, store: Store) -> dict[str, Tensor]:
         raise UserError(f"{error}; name another step") from error
 
 
-def _of_file(path: Path) -> dict[str, Tensor]:
+def weights_file(path: Path) -> Path:
+    """The file that a path names, or that lies in the folder of an exported encoder.
+
+    Raises UserError.
+    """
     if path.is_dir():
         held = [path / name for name in FILES if (path / name).is_file()]
         if not held:
@@ -151,6 +155,11 @@ def _of_file(path: Path) -> dict[str, Tensor]:
             f"there is no file {path}; give null, `timm`, a file or an exported folder, or "
             "`trial:<id>`"
         )
+    return path
+
+
+def _of_file(path: Path) -> dict[str, Tensor]:
+    path = weights_file(path)
     try:
         tensors = load_state_dict(str(path))
     except OSError as error:

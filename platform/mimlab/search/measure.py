@@ -33,6 +33,7 @@ from mimlab.search.submission import PlannedStudy
 from mimlab.spec.study import trial_spec
 from mimlab.storage.records import TrialRecord
 from mimlab.train.memory import remedy
+from mimlab.train.saver import save_plan
 from mimlab_objectives.registry import ParamsError
 
 STEPS = 20
@@ -75,21 +76,22 @@ def _in_own_process(order: ShortOrder) -> Measured:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         try:
-            return pool.submit(measure, order, time.time()).result()
+            return pool.submit(measure, order, time.monotonic()).result()
         except BrokenProcessPool as error:
             train = trial_spec(order.spec).train
             raise UserError(
                 "its process was killed, as a system does that has no memory left; "
-                + remedy(train, order.resources.workers)
+                + remedy(train, order.resources.fewest_workers)
             ) from error
 
 
 def measure(order: ShortOrder, asked: float) -> Measured:
     """Run the steps and the probes in this process, on a Ray of its own.
 
-    `asked`: Unix seconds when this process was asked for. Raises UserError if a step fails.
+    `asked`: `time.monotonic()` of this machine when this process was asked for. Raises
+    UserError if a step fails.
     """
-    import_s = time.time() - asked
+    import_s = time.monotonic() - asked
     there = _free_memory(order.device)
     with tempfile.TemporaryDirectory(prefix="mimlab-plan-") as folder, local_cluster(Path(folder)):
         try:
@@ -126,7 +128,8 @@ def _free_memory(device: torch.device) -> int:
 
 def _save_s(ran: ShortRun) -> float:
     """Mean over the saves between the points that count."""
-    points, plan, train = ran.points, ran.session.save_plan(), ran.session.spec.train
+    points, session, train = ran.points, ran.session, ran.session.spec.train
+    plan = save_plan(session.spec, session.split.num_rows, session.schedule.total_steps)
     images = train.batch_size * train.log_every
     seconds = sum(p["train/save_share"] * images / p["train/images_per_s"] for p in points)
     # What is saved after a point's last step delays the next point.

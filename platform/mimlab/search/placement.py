@@ -29,12 +29,19 @@ class Capacity:
     gpus: float
 
 
-def cpus_of_trial(resources: Resources, *, probes: bool, decode: bool = False) -> float:
-    """CPUs that a trial needs, with reading, probing and, if tasks `decode`, one of those."""
+def cpus_beside(*, probes: bool, decode: bool) -> float:
+    """CPUs of a trial beside its workers: reading, probing and, if tasks `decode`, one of those."""
     # Twice: the next part of the plan begins to be read while the one before is still consumed.
     beside = TRIAL_CPUS + 2 * ReadResources().cpus + (PROBE_CPUS if probes else 0)
-    beside += DECODE_CPUS if decode else 0
-    return resources.workers * resources.cpus_per_worker + beside
+    return beside + (DECODE_CPUS if decode else 0)
+
+
+def cpus_of_trial(
+    resources: Resources, *, probes: bool, decode: bool = False, workers: int | None = None
+) -> float:
+    """CPUs that a trial needs in all; `workers`: None for as many as it may have."""
+    workers = resources.most_workers if workers is None else workers
+    return workers * resources.cpus_per_worker + cpus_beside(probes=probes, decode=decode)
 
 
 def concurrent_trials(
@@ -47,30 +54,40 @@ def concurrent_trials(
 ) -> int:
     """Trials to run at once: as many as fit, at most what the study asks for.
 
+    Trials whose number of workers may vary are counted with as many as they may have: one grows
+    before another starts beside it. One of them runs if its fewest workers fit.
+
     Raises UserError, saying what is needed and what there is, if not even one fits.
     """
-    cpus = cpus_of_trial(resources, probes=probes, decode=decode)
-    gpus = resources.workers * resources.gpus_per_worker
-    fits = math.floor(capacity.cpus / cpus + ROUNDING)
-    if gpus:
-        fits = min(fits, math.floor(capacity.gpus / gpus + ROUNDING))
+    need = cpus_of_trial(resources, probes=probes, decode=decode)
+    fits = _fitting(capacity, cpus=need, gpus=resources.most_workers * resources.gpus_per_worker)
     if fits < 1:
-        raise UserError(_refusal(resources, capacity, cpus=cpus, gpus=gpus))
+        fewest = resources.fewest_workers
+        cpus = cpus_of_trial(resources, probes=probes, decode=decode, workers=fewest)
+        gpus = fewest * resources.gpus_per_worker
+        if _fitting(capacity, cpus=cpus, gpus=gpus) < 1:
+            raise UserError(_refusal(resources, capacity, cpus=cpus, gpus=gpus))
     asked = resources.concurrent_trials or num_trials
     return max(1, min(fits, asked, num_trials))
 
 
+def _fitting(capacity: Capacity, *, cpus: float, gpus: float) -> int:
+    fits = math.floor(capacity.cpus / cpus + ROUNDING)
+    return min(fits, math.floor(capacity.gpus / gpus + ROUNDING)) if gpus else fits
+
+
 def _refusal(resources: Resources, capacity: Capacity, *, cpus: float, gpus: float) -> str:
+    workers = resources.fewest_workers
     if gpus > capacity.gpus:
         return (
-            f"resources: a trial needs {gpus:g} GPUs ({resources.workers} workers × "
+            f"resources: a trial needs {gpus:g} GPUs ({workers} workers × "
             f"{resources.gpus_per_worker:g}), this cluster has {capacity.gpus:g}; "
             "lower resources.workers or resources.gpus_per_worker (0 trains on the CPU)"
         )
-    beside = cpus - resources.workers * resources.cpus_per_worker
-    most = (capacity.cpus - beside) / resources.workers
+    beside = cpus - workers * resources.cpus_per_worker
+    most = (capacity.cpus - beside) / workers
     return (
-        f"resources: a trial needs {cpus:g} CPUs ({resources.workers} workers × "
+        f"resources: a trial needs {cpus:g} CPUs ({workers} workers × "
         f"{resources.cpus_per_worker:g}, and {beside:g} for reading and probes), this cluster has "
         f"{capacity.cpus:g}; set resources.cpus_per_worker to at most {max(most, 0):.2g}"
     )

@@ -34,7 +34,9 @@ def probe_seconds(order: ProbeOrder, trial: TrialFolder, probe: Probe) -> float:
         _seconds(order, trial, probe.bounded(max_fit=count, epochs=1))
         for count in (FEW_IMAGES, some)
     )
-    each = max(0.0, more - little) / (some - FEW_IMAGES)
+    # Where noise hides the difference, all of the longer run is an upper bound.
+    spent, for_images = (more - little, some - FEW_IMAGES) if more > little else (more, some)
+    each = spent / for_images
     return more + each * (epochs * images - some)
 
 

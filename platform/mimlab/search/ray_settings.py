@@ -1,10 +1,13 @@
-"""Settings of a Ray that is started here. Imports no Ray, which reads some when it is imported."""
+"""Settings of Ray where a study runs. Imports no Ray, which reads some when it is imported."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import sys
+from pathlib import Path
+
+from mimlab.search.head import named_head
 
 SETTINGS = {
     # A restart or an end waits for the controller's next look.
@@ -32,17 +35,36 @@ SETTINGS = {
     "TUNE_GLOBAL_CHECKPOINT_S": "600",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    # A driver that `ray job submit` started ships its code beside what the job was given.
+    "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1",
 }
 
 
 def apply() -> None:
     """Set what the user's environment does not. Call it before Ray is imported.
 
-    The cluster gets a token of its own, which only this process and its children know. Where Ray is
-    imported already its own way stays: half the processes would not know of ours.
+    A Ray that is started here gets a token of its own, which only this process and its children
+    know; one that is joined has the user's. Where Ray is imported already its own way stays: half
+    the processes would not know of ours.
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    if "ray" not in sys.modules:
+    if "ray" in sys.modules:
+        return
+    if named_head() is None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    else:
+        apply_token()
+
+
+def apply_token() -> None:
+    """Show the user's token, if there is one, to a head that others have started."""
+    if _has_token():
+        # As `ray start` does; whoever names a head has to say so itself.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def _has_token() -> bool:
+    named = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    return named or Path("~/.ray/auth_token").expanduser().is_file()

@@ -27,7 +27,8 @@ from mimlab.storage.folders import SubmissionFolder, TrialFolder
 from mimlab.storage.journal import read_points
 from mimlab.storage.records import TrialRecord
 from mimlab.storage.store import Store
-from mimlab.train.session import Session, WorkerConfig
+from mimlab.train.session import Session
+from mimlab.train.worker_config import WorkerConfig
 
 POINTS = 10
 """Of the curve; the first half warms up."""
@@ -55,9 +56,10 @@ class ShortOrder(BaseModel):
 
 
 def short_order(planned: PlannedStudy, record: TrialRecord, *, steps: int) -> ShortOrder:
-    """The trial with `steps` steps, random initial weights, and one worker's share of the batch."""
+    """The trial with `steps` steps, random initial weights, and one worker's share of the batch:
+    the largest one that it may have."""
     spec, resources = trial_spec(record.resolved), planned.study.resources
-    batch_size = max(1, spec.train.batch_size // resources.workers)
+    batch_size = max(1, spec.train.batch_size // resources.fewest_workers)
     epochs = steps * batch_size / planned.images[record.id]
     resolved = spec.model_dump(mode="json")
     resolved["backbone"]["init"] = None

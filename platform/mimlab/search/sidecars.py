@@ -29,7 +29,7 @@ def sidecar_check(data: DataSet) -> Check:
     def refused_store(place: str) -> str:
         """Why a token store cannot serve; empty if it can."""
         try:
-            TokenStore.open(place, data)
+            TokenStore.attached(place, data)
         except UserError as error:
             return str(error)
         return ""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import getpass
 import json
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from mimlab.data.builtin import resolve_images
 from mimlab.data.manifest import DataSet
@@ -23,6 +24,7 @@ from mimlab.search.costs import Measured
 from mimlab.search.environment import describe_environment
 from mimlab.search.fingerprint import code_zip, fingerprint
 from mimlab.search.frozen import only_warms_up, with_tokens_frozen
+from mimlab.search.head import named_head
 from mimlab.search.initial import initial_weights
 from mimlab.search.labels import LabelCheck
 from mimlab.search.placement import concurrent_trials
@@ -49,6 +51,7 @@ from mimlab.storage.remote_path import RemotePath
 from mimlab.storage.store import Store
 from mimlab.storage.weights import keep_weights
 from mimlab.track.uri import resolve_tracking
+from mimlab.user import this_user
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,10 @@ def storage_of(study: Study) -> Store:
     return Store(study.storage)
 
 
-def plan_study(loaded: LoadedStudy) -> PlannedStudy:
+def plan_study(loaded: LoadedStudy, *, here: bool = True) -> PlannedStudy:
     """Expand and check a study against its data and this machine. Raises UserError.
+
+    `here`: whether it runs on this machine, so that one trial must fit on it at least.
 
     Takes no resource and writes nothing, but makes a built-in data set on first use, below the
     storage folder.
@@ -111,7 +116,8 @@ def plan_study(loaded: LoadedStudy) -> PlannedStudy:
     records = [record_of(study, t, initial.resolved(t.spec), data, space) for t in trials]
     weights = tuple(found.data for found in initial.found.values())
     planned = _planned(study, data, records, count, weights, space)
-    trials_at_once(planned)
+    if here and named_head() is None:  # what a cluster has, it says when it is joined
+        trials_at_once(planned)
     refuse_warmups(loaded, planned)
     return planned
 
@@ -133,6 +139,9 @@ def _space(loaded: LoadedStudy, first: TrialSpec) -> Space | None:
     backbone = space.base.get("backbone", {}) | {"init": first.backbone.init}
     return dataclasses.replace(space, base=space.base | {"backbone": backbone})
 
+
+_SECOND = "%Y%m%d-%H%M%S"
+_STAMP = re.compile(r"-(\d{8}-\d{6})")
 
 Count = Callable[[DataConfig], int]
 """Gives the number of images that a trial trains on."""
@@ -237,7 +246,8 @@ def reopen(folder: SubmissionFolder) -> PlannedStudy:
     for trial in trials:
         spec = trial_spec(trial.resolved)
         sidecars = training_fingerprints(spec.data.beside)
-        found, _ = identity(spec, data.fingerprint, sidecars)
+        start = trial.start and trial.start.identified
+        found, _ = identity(spec, data.fingerprint, sidecars, start)
         if found != trial.id:
             raise UserError(
                 f"{data.root}: the data or mimlab's parts have changed since submission "
@@ -267,21 +277,62 @@ def unfinished(store: Store, planned: PlannedStudy) -> SubmissionFolder | None:
     return None
 
 
-def create(store: Store, planned: PlannedStudy, file: LoadedStudy) -> SubmissionFolder:
+@dataclass(frozen=True)
+class Named:
+    """What a submission is called by, and whose it is; null: decided when it is written."""
+
+    id: str | None = None
+    user: str | None = None
+
+
+def existing(store: Store, submission_id: str) -> SubmissionFolder | None:
+    """The submission of an id, if it is written; a driver that died may have come so far."""
+    folder = SubmissionFolder(store, submission_id)
+    return folder if store.exists(folder.file("submission.json")) else None
+
+
+@runtime_checkable
+class StudyFile(Protocol):
+    """What a submission keeps of the file that it was made of."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def options(self) -> list[str]: ...
+
+
+def create(
+    store: Store, planned: PlannedStudy, file: StudyFile, named: Named | None = None
+) -> SubmissionFolder:
     """Write a new submission's folder and those of its trials; the submission's record last."""
-    study = planned.study
-    code = code_zip()
-    folder = SubmissionFolder(store, _new_id(store, study.study))
-    store.write(folder.file("study.yaml"), file.text.encode())
-    store.write(folder.file("code.zip"), code)
-    _write_resolved(folder, study)
+    named = named or Named()
+    folder = SubmissionFolder(store, named.id or new_submission_id(store, planned.study.study))
     for weights in planned.weights:
         keep_weights(store, weights)
     if planned.space is not None:
         space = SpaceRecord(base=planned.space.base, folder=str(planned.space.folder))
         store.write_record(folder.file("space.json"), space)
-    store.write_record(folder.file("trials.json"), TrialsRecord(trials=planned.trials))
-    for record in planned.trials:
+    write_submission(folder, planned.study, planned.trials, file, user=named.user)
+    return folder
+
+
+def write_submission(
+    folder: SubmissionFolder,
+    study: Study,
+    trials: Sequence[TrialRecord],
+    file: StudyFile,
+    *,
+    user: str | None = None,
+) -> None:
+    """The files of a submission and of its trials, of records that are ready; its own last."""
+    store, code = folder.store, code_zip()
+    store.write(folder.file("study.yaml"), file.text.encode())
+    store.write(folder.file("code.zip"), code)
+    _write_resolved(folder, study)
+    store.write_record(folder.file("trials.json"), TrialsRecord(trials=list(trials)))
+    for record in trials:
         store.create(TrialFolder(store, record.id).file("trial.json"), record.to_bytes())
     record = SubmissionRecord(
         id=folder.id,
@@ -290,16 +341,15 @@ def create(store: Store, planned: PlannedStudy, file: LoadedStudy) -> Submission
         study_hash=study_hash(study),
         study_file=str(file.path.absolute()),
         options=file.options,
-        trial_ids=_ids(planned),
+        trial_ids=list(dict.fromkeys(trial.id for trial in trials)),
         created=now(),
-        user=_user(),
+        user=user or this_user(),
         host=socket.gethostname(),
         code_fingerprint=fingerprint(code),
         tracking_uri=study.tracking.uri or "",
         environment=describe_environment(),
     )
     store.write_record(folder.file("submission.json"), record)
-    return folder
 
 
 def go_on_with(folder: SubmissionFolder, study: Study, options: list[str] | None) -> None:
@@ -323,19 +373,10 @@ def _ids(planned: PlannedStudy) -> list[str]:
     return list(dict.fromkeys(trial.id for trial in planned.trials))
 
 
-def _new_id(store: Store, study: str) -> str:
-    """Study, day and a count: sorts by time, and is short enough to type."""
-    stem = f"{study.replace(' ', '-')}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    taken = set(store.list("submissions"))
-    return next(name for name in _numbered(stem) if name not in taken)
-
-
-def _numbered(stem: str) -> Sequence[str]:
-    return [stem, *(f"{stem}-{count}" for count in range(2, 1000))]
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except OSError:
-        return "unknown"
+def new_submission_id(store: Store, study: str) -> str:
+    """Study and second: short enough to type, and later than the study's others by any clock."""
+    stem, now = study.replace(" ", "-"), datetime.now(UTC).replace(tzinfo=None)
+    stamps = (_STAMP.fullmatch(name.removeprefix(stem)) for name in store.list("submissions"))
+    taken = (datetime.strptime(found[1], _SECOND) for found in stamps if found)
+    latest = max((second + timedelta(seconds=1) for second in taken), default=now)
+    return f"{stem}-{max(now, latest):{_SECOND}}"

@@ -5,24 +5,23 @@ from __future__ import annotations
 import time
 import traceback
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import ray.tune
 from pydantic import BaseModel, ConfigDict
-from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer
 
 from mimlab.data.manifest import DataSet
-from mimlab.data.subset import training_split
-from mimlab.errors import UserError
-from mimlab.probe.base import Probe
-from mimlab.probe.due import due_steps
+from mimlab.errors import UserError, in_a_line
+from mimlab.probe.due import due_of
 from mimlab.probe.scheduler import ProbeScheduler
 from mimlab.probe.task import ProbeOrder
-from mimlab.search.host_memory import HostMemory
-from mimlab.search.placement import PROBE_CPUS
+from mimlab.search.placement import PROBE_CPUS, cpus_beside
 from mimlab.search.stopping import EPOCH
-from mimlab.spec.study import Resources, TrialSpec, trial_spec
+from mimlab.search.watch import answers
+from mimlab.search.workers import fit
+from mimlab.spec.study import Resources, trial_spec
+from mimlab.storage import lease
 from mimlab.storage.control import (
     Outcome,
     StopRequest,
@@ -31,17 +30,14 @@ from mimlab.storage.control import (
     stop_request,
 )
 from mimlab.storage.folders import TrialFolder
+from mimlab.storage.lease import LeaseLost, check_fence
+from mimlab.storage.patience import OutOfPatience
 from mimlab.storage.records import DONE, ProbeRecord
 from mimlab.storage.store import Store
 from mimlab.train.log import TrialLog
-from mimlab.train.memory import remedy
-from mimlab.train.remote import train_on_worker
-from mimlab.train.schedule import total_steps
-from mimlab.train.session import WorkerConfig
+from mimlab.train.worker_config import WorkerConfig
 
 POLL_S = 0.5
-MAX_WORKER_DEATHS = 3
-"""Times that workers which died are started again from the last checkpoint."""
 
 
 class Told(BaseModel):
@@ -63,17 +59,28 @@ def run_trial(config: dict) -> None:
     `spec` is a `TrialSpec` in JSON form as this submission has it: an older one may have probed
     the same trial otherwise.
 
-    Only the death of the process is an error to Ray Tune, which then starts the trial again.
+    Only the death of the process is an error to Ray Tune, which then starts the trial again. What
+    goes wrong because the driver or the cluster ends is no failure of the trial: its status stays
+    as it is, and the next driver goes on with it.
     """
     told = Told.model_validate(config["told"])
-    trial = TrialFolder(Store(told.storage), config["trial"]["trial_id"])
-    if stop_request(trial) is not None:
-        return
+    at_once = Store(told.storage)
+    fence = partial(check_fence, at_once, told.submission_id, told.fence)
+    store = at_once.patient(told.resources.wait_s, fence)
+    trial = TrialFolder(store, config["trial"]["trial_id"])
+    asked = stop_request(trial)
     try:
+        if asked is not None:  # while it waited for its turn
+            _leave(told, trial, asked)
+            return
         _run(told, trial, config["trial"]["spec"])
+    except (LeaseLost, OutOfPatience) as error:
+        TrialLog(trial).write("trial left", {"reason": str(error)})
     except Exception as error:
         TrialLog(trial).write("error", {"traceback": traceback.format_exc()})
-        _set_state(trial, Outcome(state="failed", reason=_in_a_line(error)))
+        if not _is_driven(told, trial):
+            raise
+        _set_state(told, trial, Outcome(state="failed", reason=in_a_line(error)))
 
 
 def _run(told: Told, trial: TrialFolder, spec: dict[str, Any]) -> None:
@@ -88,38 +95,23 @@ def _run(told: Told, trial: TrialFolder, spec: dict[str, Any]) -> None:
     probes = ProbeScheduler(trial, due, order, cpus=PROBE_CPUS)
     before = trial.status()
     if before.state in DONE:
-        _finish(trial, probes, Outcome(state=before.state, reason=before.reason, step=before.step))
+        ended = Outcome(state=before.state, reason=before.reason, step=before.step)
+        _finish(told, trial, probes, ended)
         return
     with ThreadPoolExecutor(1, thread_name_prefix="fit") as executor:
         training = executor.submit(_fit, told, trial, spec)
         while not training.done():
             _stop_if_collapsed(trial, order, _follow(trial, probes))
             time.sleep(POLL_S)
-    _finish(trial, probes, _outcome(trial, training))
-
-
-def _in_a_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
-
-
-def due_of(spec: TrialSpec, data: DataSet) -> dict[int, list[Probe]]:
-    """Steps done → the probes due there."""
-    num_images = training_split(data, spec.data.splits.train, spec.data.subset).num_rows
-    batch_size = spec.train.batch_size
-    return due_steps(
-        spec.probes,
-        num_images=num_images,
-        batch_size=batch_size,
-        total_steps=total_steps(spec.train.budget, num_images, batch_size),
-    )
+    _finish(told, trial, probes, _outcome(trial, training))
 
 
 def _fit(told: Told, trial: TrialFolder, spec: dict[str, Any]) -> None:
+    check_fence(trial.store, told.submission_id, told.fence)
     status = trial.status()
-    attempt = status.attempt + 1
+    attempt = lease.begin_attempt(trial, told.submission_id, status.attempt + 1)
     trial.write_status(status.model_copy(update={"state": "running", "attempt": attempt}))
-    resources = told.resources
+    resources, config = told.resources, trial_spec(spec)
     worker = WorkerConfig(
         storage=told.storage,
         submission_id=told.submission_id,
@@ -130,29 +122,10 @@ def _fit(told: Told, trial: TrialFolder, spec: dict[str, Any]) -> None:
         attempt=attempt,
         code_fingerprint=told.code_fingerprint,
         cpus=resources.cpus_per_worker,
+        wait_s=resources.wait_s,
     )
-    TorchTrainer(
-        train_on_worker,
-        train_loop_config=worker.model_dump(mode="json"),
-        scaling_config=ScalingConfig(
-            num_workers=resources.workers,
-            use_gpu=resources.gpus_per_worker > 0,
-            resources_per_worker=_per_worker(resources),
-        ),
-        run_config=RunConfig(
-            name=f"{trial.id}-{attempt}",
-            storage_path=str(trial.store.scratch("ray") / told.submission_id),
-            failure_config=FailureConfig(max_failures=MAX_WORKER_DEATHS),
-            callbacks=[HostMemory(trial, remedy(trial_spec(spec).train, resources.workers))],
-        ),
-    ).fit()
-
-
-def _per_worker(resources: Resources) -> dict[str, float]:
-    asked = {"CPU": resources.cpus_per_worker}
-    if resources.gpus_per_worker:
-        asked["GPU"] = resources.gpus_per_worker
-    return asked
+    beside = cpus_beside(probes=bool(config.probes), decode=config.data.decode == "tasks")
+    fit(worker, trial, resources, beside_cpus=beside)
 
 
 def _follow(trial: TrialFolder, probes: ProbeScheduler) -> list[ProbeRecord]:
@@ -161,7 +134,7 @@ def _follow(trial: TrialFolder, probes: ProbeScheduler) -> list[ProbeRecord]:
         records = probes.poll()
         _report(records)
     except (OSError, UserError) as error:
-        TrialLog(trial).write("following fails", {"reason": _in_a_line(error)})
+        TrialLog(trial).write("following fails", {"reason": in_a_line(error)})
         return []
     return records
 
@@ -184,20 +157,23 @@ def _report(records: list[ProbeRecord]) -> None:
 
 
 def _outcome(trial: TrialFolder, training: Future[None]) -> Outcome:
-    """How the training ended, if need be by what its last error says."""
+    """How the training ended. Raises what ended it where that had no time to be written down."""
     written = read_outcome(trial)
     if written is not None:
         return written
-    error = training.exception()
-    reason = _in_a_line(error) if error else "the workers ended without a word"
-    TrialLog(trial).write("workers lost", {"reason": str(error)})
-    return Outcome(state="failed", reason=reason)
+    training.result()
+    return Outcome(state="stopped", reason="the storage did not take how its training ended")
 
 
-def _finish(trial: TrialFolder, probes: ProbeScheduler, outcome: Outcome) -> None:
+def _is_driven(told: Told, trial: TrialFolder) -> bool:
+    """Whether the driver lives and still has its cluster, so that a failure is the trial's own."""
+    return answers() and lease.driven(trial.store, told.submission_id, told.fence)
+
+
+def _finish(told: Told, trial: TrialFolder, probes: ProbeScheduler, outcome: Outcome) -> None:
     """Wait for the last probe where the trial is done, then write its status."""
     if outcome.state in DONE:
-        _set_state(trial, outcome.model_copy(update={"state": "probing"}))
+        _set_state(told, trial, outcome.model_copy(update={"state": "probing"}))
         _follow(trial, probes)
         while probes.busy:
             asked = stop_request(trial)
@@ -206,10 +182,17 @@ def _finish(trial: TrialFolder, probes: ProbeScheduler, outcome: Outcome) -> Non
                 break
             time.sleep(POLL_S)
             _follow(trial, probes)
-    _set_state(trial, outcome)
+    _set_state(told, trial, outcome)
 
 
-def _set_state(trial: TrialFolder, outcome: Outcome) -> None:
+def _leave(told: Told, trial: TrialFolder, asked: StopRequest) -> None:
+    """End a trial that has not begun, or not begun again."""
+    if trial.status().state not in DONE:
+        _set_state(told, trial, Outcome(state=asked.state, reason=asked.reason))
+
+
+def _set_state(told: Told, trial: TrialFolder, outcome: Outcome) -> None:
+    check_fence(trial.store, told.submission_id, told.fence)
     status = trial.status()
     trial.write_status(
         status.model_copy(

@@ -119,10 +119,15 @@ def _problems(spec: TrialSpec, study: Study, parts: Check) -> Iterator[Problem]:
     else:
         # What is built of a target depends on what is stored.
         yield from list(stored_problems(spec, grid)) or parts(spec)
-        yield from _masking_problems(spec, grid, study.resources.workers)
-    yield from _batch_problems(spec, study.resources.workers)
+        yield from _masking_problems(spec, grid, _counts(study))
+    yield from _batch_problems(spec, _counts(study))
     yield from _budget_problems(spec, study)
     yield from ranking_problems(study.sweep, spec.probes, spec.train.budget.epochs)
+
+
+def _counts(study: Study) -> Sequence[int]:
+    """Every number of workers that a trial may train with."""
+    return range(study.resources.fewest_workers, study.resources.most_workers + 1)
 
 
 def _part_problems(spec: TrialSpec) -> Iterator[Problem]:
@@ -163,7 +168,7 @@ def _part_problems(spec: TrialSpec) -> Iterator[Problem]:
             yield Problem(("probes", number, "name"), message)
 
 
-def _masking_problems(spec: TrialSpec, grid: Grid, workers: int) -> Iterator[Problem]:
+def _masking_problems(spec: TrialSpec, grid: Grid, counts: Sequence[int]) -> Iterator[Problem]:
     objective = objectives[spec.objective.name].part
     try:
         masking = maskings[spec.masking.name].part(spec.masking, grid)
@@ -202,21 +207,23 @@ def _masking_problems(spec: TrialSpec, grid: Grid, workers: int) -> Iterator[Pro
             ("objective", MASK_TOKEN),
             f"{spec.masking.name} {_REPLACES}: set {MASK_TOKEN} to true",
         )
-    yield from _together_problems(spec, masking.images_together, workers)
+    yield from _together_problems(spec, masking.images_together, counts)
 
 
-def _together_problems(spec: TrialSpec, together: int, workers: int) -> Iterator[Problem]:
+def _together_problems(spec: TrialSpec, together: int, counts: Sequence[int]) -> Iterator[Problem]:
     """Images that a masking takes together must not be cut apart by what each worker gets."""
     batch = spec.train.batch_size
-    share, rest = divmod(batch, workers)
-    if workers == 1 or rest or not share % together:
+    whole = math.lcm(*counts) * math.lcm(spec.train.accumulate, together)
+    for workers in counts:
+        share, rest = divmod(batch, workers)
+        if workers == 1 or rest or not share % together:
+            continue
+        yield Problem(
+            ("train", "batch_size"),
+            f"{batch} images on {workers} workers are {share} each, but {spec.masking.name} takes "
+            f"every {together} in a row together; {_multiples(batch, whole)} would do",
+        )
         return
-    whole = workers * math.lcm(spec.train.accumulate, together)
-    yield Problem(
-        ("train", "batch_size"),
-        f"{batch} images on {workers} workers are {share} each, but {spec.masking.name} takes "
-        f"every {together} in a row together; {_multiples(batch, whole)} would do",
-    )
 
 
 def pairing_problem(objective: type[Objective], masking: Masking | type[Masking]) -> str | None:
@@ -243,14 +250,18 @@ def target_problem(objective: type[Objective], target: type[Target]) -> str | No
     return f"gives {KINDS[target.kind]}, which is not what is predicted by the objective"
 
 
-def _batch_problems(spec: TrialSpec, workers: int) -> Iterator[Problem]:
-    batch, parts = spec.train.batch_size, spec.train.accumulate * workers
-    if batch % parts == 0:
+def _batch_problems(spec: TrialSpec, counts: Sequence[int]) -> Iterator[Problem]:
+    """Of each number of workers that there may be: the first one that does not divide a batch."""
+    batch, accumulate = spec.train.batch_size, spec.train.accumulate
+    workers = next((count for count in counts if batch % (accumulate * count)), None)
+    if workers is None:
         return
+    every = f", on {counts[0]} to {counts[-1]} workers" if len(counts) > 1 else ""
     yield Problem(
         ("train", "batch_size"),
-        f"{batch} images do not divide into {parts} equal micro-batches (accumulate "
-        f"{spec.train.accumulate} × workers {workers}); {_multiples(batch, parts)} would",
+        f"{batch} images do not divide into {accumulate * workers} equal micro-batches (accumulate "
+        f"{accumulate} × workers {workers}); {_multiples(batch, accumulate * math.lcm(*counts))} "
+        f"would{every}",
     )
 
 

@@ -19,21 +19,29 @@ _ID_LENGTH = 12
 _SIDECARS = "data.sidecars."
 
 
+START = "start."
+"""Begins the keys that say which checkpoint a fork starts from."""
+
+
 def identity(
-    spec: TrialSpec, data_fingerprint: str, sidecars: Mapping[str, str] | None = None
+    spec: TrialSpec,
+    data_fingerprint: str,
+    sidecars: Mapping[str, str] | None = None,
+    start: Mapping[str, str] | None = None,
 ) -> tuple[str, dict[str, str]]:
     """A trial's id, and the flat keys that it is the hash of.
 
     The budget counts, because the cosine schedule depends on it. Instead of the folder of the
     images, the fingerprint of what is in it counts, and so it is with `sidecars`, by their names;
     each registered part says what of it counts (`Params.identified`), and adds its revision. A
-    value of null is left out.
+    value of null is left out. `start`: what a fork starts from, by names of its own.
     """
     parts = {section: getattr(spec, section).identified() for section in REGISTRIES}
     flat = dict(_flat(spec.model_copy(update=parts), ""))
     del flat["data.images"]
     flat["data.fingerprint"] = data_fingerprint
     flat |= {f"{_SIDECARS}{name}": fingerprint for name, fingerprint in (sidecars or {}).items()}
+    flat |= {f"{START}{name}": value for name, value in (start or {}).items()}
     flat["schema"] = str(SCHEMA_VERSION)
     for section, registry in REGISTRIES.items():
         flat[f"revision.{section}"] = str(registry[getattr(spec, section).name].revision)
@@ -42,13 +50,13 @@ def identity(
 
 
 def identity_on(spec: TrialSpec, flat: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-    """The same of another configuration, on the data and sidecars that flat keys tell of."""
-    sidecars = {
-        key.removeprefix(_SIDECARS): value
-        for key, value in flat.items()
-        if key.startswith(_SIDECARS)
-    }
-    return identity(spec, flat["data.fingerprint"], sidecars)
+    """The same of another configuration, on the data and sidecars that flat keys tell of, from
+    the checkpoint that they name if they do."""
+    return identity(spec, flat["data.fingerprint"], _below(_SIDECARS, flat), _below(START, flat))
+
+
+def _below(prefix: str, flat: Mapping[str, str]) -> dict[str, str]:
+    return {k.removeprefix(prefix): value for k, value in flat.items() if k.startswith(prefix)}
 
 
 def _flat(model: BaseModel, prefix: str) -> Iterator[tuple[str, str]]:

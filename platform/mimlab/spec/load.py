@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -15,7 +15,15 @@ from mimlab.spec.errors import Problem, nearest, problems_of, refuse
 from mimlab.spec.overlay import NotASection, assigned, overlaid
 from mimlab.spec.parts import register_parts
 from mimlab.spec.paths import absolute, absolute_init, absolute_weights
-from mimlab.spec.positions import Keys, Source, dotted, keys_of, parse, read_study_file
+from mimlab.spec.positions import (
+    Keys,
+    Source,
+    dotted,
+    keys_of,
+    parse,
+    read_study_file,
+    read_study_text,
+)
 from mimlab.spec.recipes import over_recipe, recipe_places, recipe_problems, with_base_recipe
 from mimlab.spec.resolve import resolved
 from mimlab.spec.study import Study, study_model
@@ -64,9 +72,15 @@ class LoadedStudy:
 
 
 def load_study(
-    path: str | Path, preset: str | None = None, overrides: Sequence[str] = ()
+    path: str | Path,
+    preset: str | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    origin: Path | None = None,
 ) -> LoadedStudy:
     """Read, overlay and validate a study.
+
+    `origin`: the file that it is a copy of, from whose folder relative paths are then taken.
 
     `overrides` are `path=value`, the value in YAML: `train.budget.epochs=1`. Relative paths are
     taken from the file's folder, those of overrides from the working folder. Raises UserError that
@@ -74,6 +88,28 @@ def load_study(
     """
     path = Path(path)
     text, own, source = read_study_file(path)
+    return _loaded(LoadedFile(origin or path, text, own, source), preset, overrides)
+
+
+def load_study_text(
+    text: str, origin: Path, preset: str | None = None, overrides: Sequence[str] = ()
+) -> LoadedStudy:
+    """The same of a text that was written to, or would be found in, the file `origin`."""
+    own, source = read_study_text(text, origin.name)
+    return _loaded(LoadedFile(origin, text, own, source), preset, overrides)
+
+
+class LoadedFile(NamedTuple):
+    """A study file before anything is changed."""
+
+    path: Path
+    text: str
+    own: dict[str, Any]
+    source: Source
+
+
+def _loaded(file: LoadedFile, preset: str | None, overrides: Sequence[str]) -> LoadedStudy:
+    path, text, own, source = file
     _refuse_bad_presets(own, source)
     if preset is not None:
         own, source = _with_preset(own, source, preset)
@@ -122,18 +158,30 @@ def _with_override(
     root: dict[str, Any], source: Source, override: str
 ) -> tuple[dict[str, Any], Source]:
     place = f"--set {override}"
-    path, equals, text = override.partition("=")
-    if not equals or not path.strip():
-        raise UserError(f"{place}: an override is `path=value`, e.g. train.budget.epochs=1")
-    keys = _override_keys(path.strip())
-    value, _ = parse(text, place)
+    keys, value = _read_override(override)
     try:
-        changed = assigned(root, keys, _from_shell(keys, value), study_model())
+        changed = assigned(root, keys, value, study_model())
     except NotASection as error:
         raise UserError(
             f"{place}: `{dotted(error.keys)}` is a value, so nothing lies below it"
         ) from error
     return changed, source.with_place(keys, place)
+
+
+def absolute_override(override: str) -> str:
+    """The same change for a process that works in another folder. Raises UserError."""
+    _, value = _read_override(override)
+    return f"{override.partition('=')[0]}={json.dumps(value)}"
+
+
+def _read_override(override: str) -> tuple[Keys, Any]:
+    place = f"--set {override}"
+    path, equals, text = override.partition("=")
+    if not equals or not path.strip():
+        raise UserError(f"{place}: an override is `path=value`, e.g. train.budget.epochs=1")
+    keys = _override_keys(path.strip())
+    value, _ = parse(text, place)
+    return keys, _from_shell(keys, value)
 
 
 def _override_keys(path: str) -> Keys:

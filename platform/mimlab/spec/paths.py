@@ -50,9 +50,12 @@ def absolute(text: str, folder: Path) -> str:
 
 def absolute_init(text: str | None, folder: Path) -> str | None:
     """`backbone.init` with its path, if it is one, made absolute from `folder`."""
-    if text is None or text == TIMM_WEIGHTS or text.startswith((TRIAL_PREFIX, CONTENT_PREFIX)):
-        return text
-    return absolute(text, folder)
+    return absolute(text, folder) if text is not None and is_init_path(text) else text
+
+
+def is_init_path(text: str) -> bool:
+    """Whether a `backbone.init` names a file or a folder."""
+    return text != TIMM_WEIGHTS and not text.startswith((TRIAL_PREFIX, CONTENT_PREFIX))
 
 
 def absolute_weights(text: str, folder: Path) -> str:

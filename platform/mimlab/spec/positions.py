@@ -91,20 +91,30 @@ def read_study_file(path: Path) -> tuple[str, dict[str, Any], Source]:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    if len(data) > MAX_BYTES:
-        raise UserError(f"{path}: has {len(data)} bytes; a study has at most {MAX_BYTES}")
+    _refuse_large(data, str(path))
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise UserError(f"{path}:{line}: is not UTF-8 text") from error
-    root, source = parse(text, str(path))
+    return text, *read_study_text(text, str(path))
+
+
+def read_study_text(text: str, path: str) -> tuple[dict[str, Any], Source]:
+    """Content and places of a study file of this text, called `path`. Raises UserError."""
+    _refuse_large(text.encode(errors="replace"), path)
+    root, source = parse(text, path)
     if not isinstance(root, dict):
         found = "nothing" if root is None else f"a {type(root).__name__}"
         raise UserError(
             f"{path}:1: a study is a mapping with `study:`, `data:`, …; the file holds {found}"
         )
-    return text, root, source
+    return root, source
+
+
+def _refuse_large(data: bytes, path: str) -> None:
+    if len(data) > MAX_BYTES:
+        raise UserError(f"{path}: has {len(data)} bytes; a study has at most {MAX_BYTES}")
 
 
 def parse(text: str, file: str) -> tuple[Any, Source]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Union
 
-from pydantic import AfterValidator, Field, create_model, model_validator
+from pydantic import AfterValidator, ByteSize, Field, create_model, model_validator
 
 from mimlab.data.augment import AugmentConfig
 from mimlab.data.subset import Subset
@@ -21,6 +21,7 @@ from mimlab.spec.parts import register_parts
 from mimlab.spec.paths import Address, StorageAddress
 from mimlab.spec.section import NotIdentity, Section, at_field
 from mimlab.spec.sweep import SweepConfig
+from mimlab.spec.workers import WorkerRange, Workers
 from mimlab.train.config import TrainConfig
 from mimlab_objectives.backbones.vit import BackboneParams
 from mimlab_objectives.masking.plan import maskings
@@ -93,6 +94,9 @@ class DataConfig(Section):
     decode: Annotated[Decode, NotIdentity()] = "auto"
     """Where JPEGs become pixels: in the train worker's threads, or in Ray Data tasks, which use the
     CPUs of other nodes, too. auto: tasks where a GPU has fewer than four cores of its worker."""
+    max_skipped: Annotated[float, NotIdentity()] = Field(default=0.01, ge=0, le=1)
+    """Share of the images that may be unreadable at training: each gives way to another, and with
+    more of them the trial fails."""
     splits: Splits = Splits()
     """Which split of the data serves what."""
     sidecars: Annotated[dict[SidecarName, Address], NotIdentity()] = Field(default_factory=dict)
@@ -111,8 +115,9 @@ class DataConfig(Section):
 class Resources(Section):
     """What a trial runs on."""
 
-    workers: int = Field(default=1, ge=1)
-    """Processes of one trial, which share each batch."""
+    workers: Workers = 1
+    """Processes of one trial, which share each batch: a number, or `{min, max}` for one that
+    follows what the cluster has."""
     gpus_per_worker: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """GPUs of a worker; 0 trains on the CPU."""
     cpus_per_worker: float = Field(default=1.0, gt=0, allow_inf_nan=False)
@@ -123,6 +128,26 @@ class Resources(Section):
     """GPU-hours of all trials, after which they save and stop; raise it to go on."""
     max_cpu_hours: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """The same in CPU-hours, where trials train on the CPU."""
+    max_disk: ByteSize | None = Field(default=None, gt=0)
+    """What the trials' files may take, such as `200 GB`: over it, older checkpoints are removed,
+    never what a resume, a fork or a probe needs. null: no limit."""
+    max_wait_minutes: float = Field(default=20.0, ge=0, allow_inf_nan=False)
+    """Longest wait for storage that is full or away, after which a trial stops, to be resumed. With
+    several workers below 30: the others wait no longer for one of them."""
+
+    @property
+    def wait_s(self) -> float:
+        return 60 * self.max_wait_minutes
+
+    @property
+    def fewest_workers(self) -> int:
+        """That a trial trains with."""
+        return self.workers.fewest if isinstance(self.workers, WorkerRange) else self.workers
+
+    @property
+    def most_workers(self) -> int:
+        """That a trial trains with."""
+        return self.workers.most if isinstance(self.workers, WorkerRange) else self.workers
 
     @model_validator(mode="after")
     def _limit_counts(self) -> Resources:

@@ -11,15 +11,17 @@ import time
 from functools import cached_property
 from typing import Any
 
+import pyarrow.fs as pafs
+
 from mimlab.errors import UserError
-from mimlab.storage.files import Files
+from mimlab.storage.files import Files, FileSize
 from mimlab.storage.filesystems import (
     CONNECT_TIMEOUT_S,
     MAX_ATTEMPTS,
     REQUEST_TIMEOUT_S,
     RemoteError,
     S3Address,
-    explanation,
+    remote_error,
 )
 from mimlab.storage.remote_path import RemotePath
 
@@ -49,9 +51,9 @@ class BucketFiles(Files):
         except ClientError as error:
             if error.response.get("Error", {}).get("Code") in EXISTS:
                 return False
-            raise RemoteError(f"{target}: {explanation('s3://', str(error))}") from error
+            raise remote_error(str(target), str(error)) from error
         except BotoCoreError as error:
-            raise RemoteError(f"{target}: {explanation('s3://', str(error))}") from error
+            raise remote_error(str(target), str(error)) from error
         return True
 
     def append(self, path: str, line: str) -> None:
@@ -61,6 +63,14 @@ class BucketFiles(Files):
     def list(self, folder: str) -> list[str]:
         names = [name for name, _ in (self._root / folder).entries()]
         return sorted(name for name in names if not name.startswith("."))
+
+    def sizes(self, folder: str) -> dict[str, FileSize]:
+        entries = (self._root / folder).entries(recursive=True)
+        return {
+            name: FileSize(info.size or 0, (info.mtime_ns or 0) / 1e9)
+            for name, info in entries
+            if info.type == pafs.FileType.File
+        }
 
     def exists(self, path: str) -> bool:
         return (self._root / path).exists()

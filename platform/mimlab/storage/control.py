@@ -5,12 +5,14 @@ from __future__ import annotations
 from mimlab.storage.folders import TrialFolder
 from mimlab.storage.records import Record, TrialState
 
+PAUSE = "pause.json"
+
 
 class StopRequest(Record):
     """Asks a trial to save a checkpoint and end its training."""
 
     state: TrialState
-    """The state to end in: `stopped`, `preempted` or `pruned`."""
+    """The state to end in: `stopped`, `preempted` or `pruned`; `pending` where others go on."""
     reason: str
 
 
@@ -31,6 +33,20 @@ def stop_request(trial: TrialFolder) -> StopRequest | None:
     return trial.store.read_record(trial.file("stop.json"), StopRequest)
 
 
+def request_pause(trial: TrialFolder, reason: str) -> None:
+    """Ask the workers to save and end, so that others, more or fewer, go on in their place."""
+    trial.store.write_record(trial.file(PAUSE), StopRequest(state="pending", reason=reason))
+
+
+def withdraw_pause(trial: TrialFolder) -> None:
+    trial.store.remove(trial.file(PAUSE))
+
+
+def asked_of_workers(trial: TrialFolder) -> StopRequest | None:
+    """To stop, or else to pause: a request whose state is `pending`."""
+    return stop_request(trial) or trial.store.read_record(trial.file(PAUSE), StopRequest)
+
+
 def write_outcome(trial: TrialFolder, outcome: Outcome) -> None:
     trial.store.write_record(trial.file("outcome.json"), outcome)
 
@@ -41,5 +57,5 @@ def read_outcome(trial: TrialFolder) -> Outcome | None:
 
 def clear(trial: TrialFolder) -> None:
     """Forget earlier requests and outcomes, before a trial starts or goes on."""
-    for name in ("stop.json", "outcome.json"):
+    for name in ("stop.json", PAUSE, "outcome.json"):
         trial.store.remove(trial.file(name))

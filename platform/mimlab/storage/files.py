@@ -7,7 +7,20 @@ import os
 import shutil
 import uuid
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
+
+REMOVED = ".removed."
+"""Begins the name of a folder that is being removed."""
+
+
+@dataclass(frozen=True)
+class FileSize:
+    """What a file takes."""
+
+    num_bytes: int
+    modified_s: float
+    """By the storage's clock, Unix seconds: tells old from new, never an order."""
 
 
 class Files(ABC):
@@ -34,12 +47,18 @@ class Files(ABC):
         """Names in `folder`, sorted, without hidden and temporary ones; [] if there is none."""
 
     @abstractmethod
+    def sizes(self, folder: str) -> dict[str, FileSize]:
+        """Every file below `folder` by its path from there, hidden ones too; links are not
+        followed."""
+
+    @abstractmethod
     def exists(self, path: str) -> bool:
         """Whether there is such a file or folder."""
 
     @abstractmethod
     def remove(self, path: str) -> None:
-        """Remove a file or a folder; it may already be gone."""
+        """Remove a file or a folder; it may already be gone. Part of a folder is never left under
+        its name where the storage can rename."""
 
 
 class LocalFiles(Files):
@@ -80,8 +99,11 @@ class LocalFiles(Files):
     def append(self, path: str, line: str) -> None:
         target = self._root / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("a") as file:
-            file.write(line + "\n")
+        with target.open("ab+") as file:
+            # A full disk may have taken part of the line before.
+            end = file.seek(0, os.SEEK_END)
+            torn = end > 0 and os.pread(file.fileno(), 1, end - 1) != b"\n"
+            file.write(f"{chr(10) * torn}{line}\n".encode())
 
     def list(self, folder: str) -> list[str]:
         try:
@@ -90,13 +112,25 @@ class LocalFiles(Files):
             return []
         return sorted(name for name in names if not name.startswith("."))
 
+    def sizes(self, folder: str) -> dict[str, FileSize]:
+        root, found = self._root / folder, {}
+        for parent, _, names in os.walk(root):
+            for name in names:
+                path = Path(parent, name)
+                with contextlib.suppress(FileNotFoundError):
+                    stat = path.lstat()
+                    found[str(path.relative_to(root))] = FileSize(stat.st_size, stat.st_mtime)
+        return found
+
     def exists(self, path: str) -> bool:
         return (self._root / path).exists()
 
     def remove(self, path: str) -> None:
         target = self._root / path
-        if target.is_dir():
-            shutil.rmtree(target, ignore_errors=True)
-        else:
-            with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError):
+            if not target.is_dir() or target.is_symlink():
                 target.unlink()
+                return
+            doomed = target.with_name(f"{REMOVED}{target.name}.{uuid.uuid4().hex[:8]}")
+            target.rename(doomed)
+            shutil.rmtree(doomed, ignore_errors=True)

@@ -39,6 +39,20 @@ _CREDENTIALS = {
 class RemoteError(OSError):
     """A file system could not do what was asked; the message says where, what and a remedy."""
 
+    def __init__(self, message: str, *, passing: bool = False) -> None:
+        """`passing`: the same may succeed a little later."""
+        super().__init__(message)
+        self.passing = passing
+
+
+def passes(error: BaseException | None) -> bool:
+    """Whether an error comes from a file system where the same may succeed a little later."""
+    while error is not None:
+        if isinstance(error, RemoteError):
+            return error.passing
+        error = error.__cause__
+    return False
+
 
 @dataclass(frozen=True)
 class S3Address:
@@ -110,7 +124,22 @@ def explained(uri: str) -> Iterator[None]:
     except (FileNotFoundError, RemoteError):
         raise
     except (OSError, pa.ArrowException) as error:
-        raise RemoteError(f"{uri}: {explanation(uri, str(error))}") from error
+        raise remote_error(uri, str(error)) from error
+
+
+_PASSING = re.compile(
+    "NETWORK_CONNECTION|REQUEST_TIMEOUT|UNAVAILABLE|curlCode|resolve host|Could not connect|"
+    "SLOW_?DOWN|SlowDown|THROTTL|Throttl|INTERNAL_FAILURE|InternalError|ServiceUnavailable|"
+    r"HTTP status (429|5\d\d)|error occurred \((429|5\d\d)\)|"
+    "[Tt]ime(d )?-?out|Connection (was )?closed|Connection reset|EndpointConnectionError"
+)
+"""What clients' errors hold where the service is away, overloaded or restarted."""
+
+
+def remote_error(uri: str, message: str) -> RemoteError:
+    """A client's error as one that says where, what and a remedy."""
+    passing = bool(_PASSING.search(message))
+    return RemoteError(f"{uri}: {explanation(uri, message)}", passing=passing)
 
 
 _CAUSES = {

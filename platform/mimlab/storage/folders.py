@@ -123,6 +123,6 @@ def find_submission(store: Store, name: str) -> SubmissionFolder:
         return folder
     of_study = [found for found in submissions(store) if found.record().study == name]
     if of_study:
-        return max(of_study, key=lambda found: found.record().created)
+        return of_study[-1]
     folder.record()
     raise AssertionError("a submission without a record was found")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import threading
 from collections.abc import Iterator
 
+from mimlab.exits import INTERRUPTED
+from mimlab.repeated import repeated
 from mimlab.storage import lease
 from mimlab.storage.folders import SubmissionFolder
 
@@ -20,25 +21,21 @@ def held(submission: SubmissionFolder) -> Iterator[lease.Lease]:
     process ends at once.
     """
     own = lease.acquire(submission)
-    ended = threading.Event()
 
-    def renew() -> None:
-        while not ended.wait(lease.RENEW_S):
-            try:
-                own.renew()
-            except lease.LeaseLost as error:
-                # Whatever this process wrote from now on would be somebody else's: end at
-                # once, and with it the cluster that it started.
-                print(f"error: {error}; ending", file=sys.stderr, flush=True)
-                os._exit(1)
-            except OSError:
-                continue  # a renewal that failed is not a lease that is lost
+    def renew() -> bool:
+        try:
+            own.renew()
+        except lease.LeaseLost as error:
+            # Whatever this process wrote from now on would be somebody else's: end at once, and
+            # with it the cluster that it started.
+            print(f"error: {error}; ending", file=sys.stderr, flush=True)
+            os._exit(INTERRUPTED)
+        except OSError:
+            pass  # a renewal that failed is not a lease that is lost
+        return False
 
-    thread = threading.Thread(target=renew, name="lease", daemon=True)
-    thread.start()
     try:
-        yield own
+        with repeated(renew, every_s=lease.RENEW_S, name="lease"):
+            yield own
     finally:
-        ended.set()
-        thread.join()
         own.release()

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 
 from mimlab.storage.folders import TrialFolder
 from mimlab.storage.records import JournalPoint
 from mimlab.storage.store import Store
+
+MAX_SEGMENT = 10_000
+"""Points of a segment at most: whoever reads a journal holds no more at once."""
 
 
 def read_points(store: Store, folder: str, after: int = 0) -> list[JournalPoint]:
@@ -22,15 +26,29 @@ def read_points(store: Store, folder: str, after: int = 0) -> list[JournalPoint]
         folder: the journal's folder, e.g. `trials/<id>/journal`.
         after: highest `seq` that the caller already has.
     """
+    return list(iter_points(store, folder, after))
+
+
+def iter_points(store: Store, folder: str, after: int = 0) -> Iterator[JournalPoint]:
+    """The same points, read a segment at a time."""
     names = store.list(folder)
     first_seqs = [int(name.split(".")[0]) for name in names]
-    points: list[JournalPoint] = []
     for i, name in enumerate(names):
         if i + 1 < len(names) and first_seqs[i + 1] <= after + 1:
             continue
-        lines = store.read(f"{folder}/{name}").splitlines()
-        points += [JournalPoint.model_validate_json(line) for line in lines]
-    return [point for point in points if point.seq > after]
+        for line in store.read(f"{folder}/{name}").splitlines():
+            point = JournalPoint.model_validate_json(line)
+            if point.seq > after:
+                yield point
+
+
+def last_seq(store: Store, folder: str) -> int:
+    """The journal's high-water mark: the `seq` of its last point, 0 where it has none."""
+    names = store.list(folder)
+    if not names:
+        return 0
+    last_line = store.read(f"{folder}/{names[-1]}").splitlines()[-1]
+    return JournalPoint.model_validate_json(last_line).seq
 
 
 class Journal:
@@ -44,6 +62,7 @@ class Journal:
         recorded = read_points(self._store, self._folder)
         self._recorded = {point.step: point for point in recorded}
         self._last_step = recorded[-1].step if recorded else -1
+        self._last_ms = max((point.time_ms for point in recorded), default=0)
         self.seq = recorded[-1].seq if recorded else 0
         self._buffer: list[JournalPoint] = []
         self.compared = 0
@@ -56,8 +75,11 @@ class Journal:
             return
         self.seq += 1
         self._last_step = step
-        time_ms = time.time_ns() // 1_000_000
-        self._buffer.append(JournalPoint(seq=self.seq, time_ms=time_ms, step=step, metrics=metrics))
+        # A clock that was set back, or another machine's, must not turn a curve around.
+        self._last_ms = max(time.time_ns() // 1_000_000, self._last_ms)
+        self._buffer.append(
+            JournalPoint(seq=self.seq, time_ms=self._last_ms, step=step, metrics=metrics)
+        )
 
     def _compare(self, step: int, metrics: dict[str, float]) -> None:
         recorded = self._recorded.get(step)
@@ -72,12 +94,11 @@ class Journal:
         self.differing += not same
 
     def flush(self) -> None:
-        """Publish the buffered points as one segment, named by its first `seq`.
+        """Publish the buffered points as segments, each named by its first `seq`.
 
-        Raises OSError; the points then wait for the next flush.
+        Raises OSError; the points that were not published then wait for the next flush.
         """
-        points = tuple(self._buffer)
-        if points:
+        while points := tuple(self._buffer[:MAX_SEGMENT]):
             lines = b"".join(point.model_dump_json().encode() + b"\n" for point in points)
             self._store.write(f"{self._folder}/{points[0].seq:09d}.jsonl", lines)
             # Another thread may have appended meanwhile; appending and this are atomic.

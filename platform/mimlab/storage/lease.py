@@ -1,18 +1,12 @@
 """Exactly one driver writes to a submission: a lease with a fencing number.
 
-Each holder creates `lease/<number>.json` exclusively; the highest number holds. A holder renews by
-advancing a counter; whoever waits judges by whether the counter moves, not by anybody's clock.
+It lies in the submission's `lease/`: see `mimlab.storage.exclusive`.
 """
 
 from __future__ import annotations
 
-import os
-import socket
-import time
-
-import psutil
-
 from mimlab.errors import UserError
+from mimlab.storage.exclusive import Exclusive
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
 from mimlab.storage.records import LeaseRecord, OwnerRecord, TrialState
 from mimlab.storage.store import Store
@@ -31,9 +25,7 @@ class LeaseLost(Exception):
 
 def current(store: Store, submission_id: str) -> LeaseRecord | None:
     """The lease with the highest fencing number."""
-    folder = f"submissions/{submission_id}/lease"
-    names = store.list(folder)
-    return store.read_record(f"{folder}/{names[-1]}", LeaseRecord) if names else None
+    return _leases(SubmissionFolder(store, submission_id)).current()
 
 
 class Lease:
@@ -51,12 +43,11 @@ class Lease:
         """Raises LeaseLost if a higher fencing number exists."""
         check_fence(self._submission.store, self._submission.id, self.fence)
         self._record = self._record.model_copy(update={"counter": self._record.counter + 1})
-        self._submission.store.write_record(_path(self._submission, self.fence), self._record)
+        _leases(self._submission).write(self._record)
 
     def release(self) -> None:
         """Let the next driver in without waiting."""
-        record = self._record.model_copy(update={"released": True})
-        self._submission.store.write_record(_path(self._submission, self.fence), record)
+        _leases(self._submission).write(self._record.model_copy(update={"released": True}))
 
 
 def acquire(submission: SubmissionFolder, *, expire_s: float = EXPIRE_S) -> Lease:
@@ -70,19 +61,19 @@ def acquire(submission: SubmissionFolder, *, expire_s: float = EXPIRE_S) -> Leas
             f"submission {submission.id} is being run by process {held.pid} on {held.host}; "
             "wait for it to end, stop it (Ctrl-C there), or start another with --new"
         )
-    record = LeaseRecord(
-        fence=(held.fence if held else 0) + 1,
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        process_started=psutil.Process().create_time(),
-        counter=0,
-    )
-    if not submission.store.create(_path(submission, record.fence), record.to_bytes()):
+    record = _leases(submission).take(held)
+    if record is None:
         raise UserError(
             f"submission {submission.id} was taken by another driver this very moment; "
             "wait for it to end, or start another with --new"
         )
     return Lease(submission, record)
+
+
+def driver_of(submission: SubmissionFolder) -> LeaseRecord | None:
+    """Who is driving a submission, None if nobody is; waits as `acquire` does to see it."""
+    held = current(submission.store, submission.id)
+    return held if held is not None and _alive(submission, held, EXPIRE_S) else None
 
 
 def claim(trial: TrialFolder, submission: SubmissionFolder) -> None:
@@ -100,7 +91,27 @@ def claim(trial: TrialFolder, submission: SubmissionFolder) -> None:
                 f"trial {trial.id} is part of submission {owner.submission} too, which process "
                 f"{held.pid} on {held.host} is running; wait for it, its result is then reused"
             )
-    trial.store.write_record(path, OwnerRecord(submission=submission.id))
+    attempt = owner.attempt if owner else 0
+    trial.store.write_record(path, OwnerRecord(submission=submission.id, attempt=attempt))
+
+
+def begin_attempt(trial: TrialFolder, submission_id: str, attempt: int) -> int:
+    """Shut out workers of the attempts before, which may outlive what started them.
+
+    Returns its number: `attempt`, or a higher one where that was taken.
+    """
+    path = trial.file("owner.json")
+    owner = trial.store.read_record(path, OwnerRecord)
+    number = max(attempt, owner.attempt + 1 if owner else 0)
+    trial.store.write_record(path, OwnerRecord(submission=submission_id, attempt=number))
+    return number
+
+
+def check_attempt(trial: TrialFolder, attempt: int) -> None:
+    """Raises LeaseLost where a later attempt at the trial was begun."""
+    owner = trial.store.read_record(trial.file("owner.json"), OwnerRecord)
+    if owner is not None and owner.attempt > attempt:
+        raise LeaseLost(f"trial {trial.id}: attempt {attempt} was superseded by {owner.attempt}")
 
 
 def check_fence(store: Store, submission_id: str, fence: int) -> None:
@@ -111,28 +122,17 @@ def check_fence(store: Store, submission_id: str, fence: int) -> None:
         raise LeaseLost(f"submission {submission_id}: lease {fence} was superseded ({newest})")
 
 
+def driven(store: Store, submission_id: str, fence: int, *, expire_s: float = EXPIRE_S) -> bool:
+    """Whether the driver of that number lives: waits until it renews its lease, or for too long."""
+    held = current(store, submission_id)
+    if held is None or held.fence != fence:
+        return False
+    return _alive(SubmissionFolder(store, submission_id), held, expire_s)
+
+
 def _alive(submission: SubmissionFolder, held: LeaseRecord, expire_s: float) -> bool:
-    if held.released:
-        return False
-    if held.host == socket.gethostname():
-        return _process_alive(held)
-    deadline = time.monotonic() + expire_s
-    while time.monotonic() < deadline:
-        time.sleep(min(0.5, expire_s))
-        seen = current(submission.store, submission.id)
-        if seen is not None and (seen.fence, seen.counter) != (held.fence, held.counter):
-            return not seen.released
-    return False
+    return _leases(submission).alive(held, expire_s)
 
 
-def _process_alive(held: LeaseRecord) -> bool:
-    try:
-        process = psutil.Process(held.pid)
-        same = abs(process.create_time() - held.process_started) < 1.0
-        return same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _path(submission: SubmissionFolder, fence: int) -> str:
-    return submission.file(f"lease/{fence:06d}.json")
+def _leases(submission: SubmissionFolder) -> Exclusive:
+    return Exclusive(submission.store, submission.file("lease"))

@@ -8,6 +8,7 @@
     code.zip            the packages that run it
     baselines/*.json    ProbeRecord of the random-initialised encoder and of raw pixels
     lease/000001.json   LeaseRecord, one file per fencing number; the highest one holds
+    asked/*.json        Asked (`mimlab.storage.asked`): what users want of it
     mlflow.json         MlflowLink of the parent run
 <storage>/trials/<trial id>/
     trial.json          TrialRecord
@@ -18,8 +19,11 @@
     exports/step_000000100/     encoder.safetensors + encoder.json, committed by encoder.json
     probes/knn-000000100.json   ProbeRecord
     boards/000000100.png
+    forks/<trial id>.json   ForkRecord (`mimlab.storage.forks`), until that fork has begun
+    diverged/000000100.json     DivergenceRecord (`mimlab.train.divergence`)
     mlflow.json         MlflowLink of the child run
     log.jsonl           structured log, a JSON object per line; in a bucket a folder, an object each
+<storage>/audit/*.json  AuditRecord (`mimlab.actions.audit`), one an action
 """
 
 from __future__ import annotations
@@ -83,6 +87,27 @@ class SubmissionRecord(Record):
     """Python, packages, git commit and hardware, flat."""
 
 
+class StartRecord(Record):
+    """What a fork takes from its parent's checkpoint."""
+
+    checkpoint: str
+    """Hash of the checkpoint's manifest, which names the hash of its state."""
+    takes: Literal["state", "encoder"]
+    """Everything that the next step depends on; or the encoder's weights alone, where another
+    objective, or one of another shape, is to be trained."""
+    step: int
+    """The fork's first step."""
+    reads_on: bool
+    """Whether it reads what the parent would have read next; else from the last epoch's begin."""
+    drift: list[str]
+    """What differs from the parent: `masking.ratio 0.75 → 0.5`."""
+
+    @property
+    def identified(self) -> dict[str, str]:
+        """What of it makes another trial."""
+        return {"checkpoint": self.checkpoint}
+
+
 class TrialRecord(Record):
     """One point of a study with one seed."""
 
@@ -101,6 +126,17 @@ class TrialRecord(Record):
     """Where an adaptive search has it: by axis, the number of the choice or the range's value."""
     parent: str | None = None
     """The trial it was forked from."""
+    parent_step: int | None = None
+    """Of the parent's checkpoint that it starts from."""
+    start: StartRecord | None = None
+    """What it takes from there; None but for a fork."""
+
+    @property
+    def first_images(self) -> float:
+        """Images that had been read when its own curves begin."""
+        if self.start is None:
+            return 0.0
+        return float(self.start.step * self.resolved["train"]["batch_size"])
 
 
 class TrialsRecord(Record):
@@ -134,6 +170,8 @@ class StatusRecord(Record):
     heartbeat: int = 0
     fence: int = 0
     attempt: int = 0
+    differs: list[str] = []
+    """What changed at its resumes, so that its bits are not those of an undisturbed trial."""
     updated: str = ""
 
 
@@ -143,7 +181,7 @@ class JournalPoint(Record):
     seq: int
     """1, 2, 3, … within the trial."""
     time_ms: int
-    """Unix milliseconds when it was first written; kept for good."""
+    """Unix milliseconds when it was first written; kept for good; never before the last point's."""
     step: int
     metrics: dict[str, float]
 
@@ -173,6 +211,23 @@ class ProbeRecord(Record):
     """Why the probe gave nothing; `metrics` is then empty."""
 
 
+class Conditions(Record):
+    """What the bits of a trial's floating-point sums depend on, besides its configuration."""
+
+    workers: int
+    device: str
+    """Its kind and name; of a CPU also the instructions that torch chose for it."""
+    threads: int
+    """Of a worker."""
+    precision: str
+    tf32: bool
+    """Whether float32 products are made of TF32 ones; on GPUs only."""
+    deterministic: bool
+    """Whether kernels whose sums depend on timing are kept away; on a CPU there are none."""
+    packages: dict[str, str]
+    """Version of each package that computes or decodes."""
+
+
 class CheckpointManifest(Record):
     """Written last: a checkpoint without it, or whose files do not match it, does not exist."""
 
@@ -187,6 +242,13 @@ class CheckpointManifest(Record):
     """The journal's high-water mark when the state was taken."""
     next_batch_hash: str
     """Hash of the sample ids and masks of the step that follows."""
+    masks_hashed: bool = True
+    """Whether the masks are in it: those that follow signals of the network or of the pixels are
+    not, and come out the same if weights and samples do."""
+    conditions: Conditions | None = None
+    """What it was computed on; None where that was not recorded yet."""
+    differs: list[str] = []
+    """What changed at resumes before it, so that the bits are not those of an undisturbed trial."""
 
 
 class MlflowLink(Record):
@@ -201,6 +263,8 @@ class OwnerRecord(Record):
     """Which submission runs a trial, of all those that it is part of."""
 
     submission: str
+    attempt: int = 0
+    """The highest number of those that were begun: only its workers may write. 0: none yet."""
 
 
 class LeaseRecord(Record):
@@ -208,8 +272,11 @@ class LeaseRecord(Record):
 
     fence: int
     host: str
+    """For people."""
+    machine: str
+    """`mimlab.storage.machine.machine()`."""
     pid: int
-    process_started: float
-    """Tells a reused pid from the holder."""
+    process_born: int
+    """Tells a reused pid from the holder; ticks since the machine's start."""
     counter: int
     released: bool = False

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from mimlab.errors import UserError
 from mimlab.storage.bucket_files import BucketFiles
-from mimlab.storage.files import Files, LocalFiles
+from mimlab.storage.files import Files, FileSize, LocalFiles
+from mimlab.storage.patience import Patience, PatientFiles
 from mimlab.storage.records import Record
 from mimlab.storage.remote_path import Place, RemotePath, place_of
+from mimlab.storage.seal import sealed, unsealed
 
 RecordT = TypeVar("RecordT", bound=Record)
 
@@ -27,6 +32,28 @@ class Store:
         place = place_of(root)
         self.root: Place = place.absolute() if isinstance(place, Path) else place
         self._files: Files = _files_of(self.root)
+        self.patience = Patience(str(self.root))
+        """How what may pass is waited for: at first not at all."""
+
+    def patient(self, limit_s: float, guard: Callable[[], None] | None = None) -> Store:
+        """The same storage, waited for up to `limit_s` where it is away or full.
+
+        `guard` is called before what failed is tried again: it raises once another process may have
+        begun to write here.
+        """
+        patience = Patience(str(self.root), limit_s)
+        return self._with(patience if guard is None else replace(patience, guard=guard))
+
+    def at_once(self) -> Store:
+        """The same storage, which says at once what it cannot do."""
+        return self._with(Patience(str(self.root)))
+
+    def _with(self, patience: Patience) -> Store:
+        store = copy.copy(self)
+        store.patience = patience
+        files = _files_of(self.root)
+        store._files = PatientFiles(files, patience) if patience.limit_s else files
+        return store
 
     def place(self, path: str) -> Place:
         """Where `path` lies, for people."""
@@ -63,6 +90,10 @@ class Store:
         """Names in `folder`, sorted, without hidden and temporary ones; [] if there is none."""
         return self._files.list(folder)
 
+    def sizes(self, folder: str) -> dict[str, FileSize]:
+        """Every file below `folder` by its path from there, hidden ones too."""
+        return self._files.sizes(folder)
+
     def exists(self, path: str) -> bool:
         """Whether there is such a file or folder."""
         return self._files.exists(path)
@@ -84,6 +115,17 @@ class Store:
                 f"{self.place(path)}: not a {kind.__name__} that this version of mimlab wrote "
                 f"({str(error).splitlines()[0]}); restore the file or remove its folder"
             ) from error
+
+    def read_sealed(self, path: str, kind: type[RecordT]) -> RecordT | None:
+        """The record in `path`; None if there is none, or a bit of it has changed."""
+        try:
+            return unsealed(self.read(path), kind)
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return None
+
+    def write_sealed(self, path: str, record: Record) -> None:
+        """Write a record that `read_sealed` takes for one only as long as it is unchanged."""
+        self.write(path, sealed(record))
 
     def write_record(self, path: str, record: Record) -> None:
         self.write(path, record.to_bytes())

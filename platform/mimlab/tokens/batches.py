@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -20,6 +21,35 @@ WORTHWHILE = 1.05
 """A larger batch has to be this much faster."""
 
 
+class Halving:
+    """How many images a network is given at once: half as many when they do not fit into memory."""
+
+    def __init__(self, size: int, label: str) -> None:
+        """`label` names the network to people."""
+        self.size = size
+        self._label = label
+
+    def run(
+        self, encode: Callable[[Tensor], Tensor], images: Shaped[Tensor, "images ..."]
+    ) -> Shaped[Tensor, "images ..."]:
+        """Encode all of them; a part that does not fit is halved, also for all that follow.
+
+        Raises UserError where a single image does not fit.
+        """
+        while True:
+            try:
+                return torch.cat([encode(part) for part in images.split(self.size)])
+            except torch.OutOfMemoryError as error:
+                if self.size == 1:
+                    raise UserError(
+                        f"{self._label}: one image does not fit into the memory of "
+                        f"{images.device}; run it where there is more"
+                    ) from error
+            # Outside of the handler, whose traceback holds on to the tensors.
+            torch.cuda.empty_cache()
+            self.size //= 2
+
+
 class Batches:
     """An encoder on its device, and how many images it is given at once."""
 
@@ -29,9 +59,14 @@ class Batches:
         """`size` images a batch; None: as many as serve the device best, which is tried."""
         self._encoder = encoder.eval().to(device)
         self._device = device
-        self.size = size or CPU_BATCH
+        self._parts = Halving(size or CPU_BATCH, encoder.label)
         if size is None and device.type == "cuda":
-            self.size = self._best_size()
+            self._parts.size = self._best_size()
+
+    @property
+    def size(self) -> int:
+        """Images at once."""
+        return self._parts.size
 
     @torch.inference_mode()
     def run(
@@ -39,22 +74,10 @@ class Batches:
     ) -> Shaped[Tensor, "images tokens *width"]:
         """Codes or features, on the device, perhaps still being computed.
 
-        A batch that does not fit is halved, also for all that follow. Raises UserError where a
-        single image does not fit.
+        Raises UserError where a single image does not fit.
         """
         moved = torch.from_numpy(pixels).to(self._device, non_blocking=True)
-        while True:
-            try:
-                return torch.cat([self._encode(part) for part in moved.split(self.size)])
-            except torch.OutOfMemoryError as error:
-                if self.size == 1:
-                    raise UserError(
-                        f"{self._encoder.label}: one image does not fit into the memory of "
-                        f"{self._device}; encode where there is more"
-                    ) from error
-            # Outside of the handler, whose traceback holds on to the tensors.
-            torch.cuda.empty_cache()
-            self.size //= 2
+        return self._parts.run(self._encode, moved)
 
     def _encode(self, pixels: Tensor) -> Tensor:
         return self._encoder.encode(normalise(pixels))
@@ -63,7 +86,7 @@ class Batches:
         """The smallest batch beyond which doubling gains little, or does not fit."""
         best, best_rate, size = FIRST_BATCH, 0.0, FIRST_BATCH
         while size <= LARGEST_BATCH:
-            self.size = size
+            self._parts.size = size
             found = self._rate(size)
             if self.size < size or found < WORTHWHILE * best_rate:
                 return min(best, self.size)

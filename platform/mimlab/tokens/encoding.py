@@ -67,11 +67,8 @@ def encode_images(
     plan = _plan(source, load, data, splits, asked)
     resources = resources or EncodingResources()
     with unfinished(target, plan, plan.pieces(data, resources.piece_rows)) as store:
-        try:
-            _encode(store, partial(load, str(source)), data, resources, on_progress)
-            finish(store, data, source)
-        except RemoteError as error:
-            raise UserError(str(error)) from error
+        _encode(store, partial(load, str(source)), data, resources, on_progress)
+        finish(store, data, source)
     store.clear()
     return TokenStore.open(target, data)
 

@@ -9,14 +9,14 @@ import pyarrow.parquet as pq
 
 from mimlab.data.fingerprint import file_sha256, split_fingerprint
 from mimlab.data.manifest import DataSet, Split, SplitEntry
-from mimlab.data.publishing import sync_folder
-from mimlab.data.shard_files import ShardEntry
+from mimlab.data.publishing import sync_folder, write_whole
+from mimlab.data.shard_files import ShardEntry, shard_writer
 from mimlab.data.sidecar import SIDECAR, Maker, SidecarManifest, fingerprint_of
 from mimlab.errors import UserError
 from mimlab.storage.remote_path import Place, opened
 from mimlab.tokens.names import ENCODER, WEIGHTS
 from mimlab.tokens.plan import Piece
-from mimlab.tokens.unfinished import Unfinished, write
+from mimlab.tokens.unfinished import Unfinished
 from mimlab.tokens.worker import PieceRecord, whole
 
 
@@ -24,7 +24,10 @@ def finish(store: Unfinished, data: DataSet, saved: Place) -> None:
     """Make it a store; may be done again after a kill. `saved` is the folder of its encoder."""
     plan, records = store.plan, store.done()
     if lost := [piece.name for piece in store.pieces if piece.name not in records]:
-        raise UserError(f"{store.out}: the piece {lost[0]} is gone; run the same again")
+        raise UserError(
+            f"{store.out}: the piece {lost[0]} is not there. If another machine wrote it, name a "
+            "folder that all machines see, or a URI; else run the same again"
+        )
     splits = [_split(store, data.split(name), records) for name in plan.splits]
     for name in (ENCODER, WEIGHTS):
         with whole(store.out / name, store.work) as path:
@@ -45,7 +48,7 @@ def finish(store: Unfinished, data: DataSet, saved: Place) -> None:
     if isinstance(store.out, Path):
         # The shards' names must be on disk before the file that says that they are there.
         sync_folder(store.out)
-    write(store.out / SIDECAR, manifest.model_dump_json(indent=1) + "\n")
+    write_whole(store.out / SIDECAR, manifest.model_dump_json(indent=1).encode() + b"\n")
 
 
 def _split(store: Unfinished, split: Split, records: Mapping[str, PieceRecord]) -> SplitEntry:
@@ -77,13 +80,7 @@ def _shard(
 
 
 def _join(path: Path, store: Unfinished, pieces: Sequence[Piece]) -> None:
-    with pq.ParquetWriter(
-        path,
-        store.plan.row_schema,
-        compression="none",
-        use_dictionary=False,
-        write_statistics=False,
-    ) as writer:
+    with shard_writer(path, store.plan.row_schema) as writer:
         for piece in pieces:
             with opened(piece.target(store.out, store.work)) as stream:
                 file = pq.ParquetFile(stream)

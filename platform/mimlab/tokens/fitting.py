@@ -20,15 +20,16 @@ from mimlab.data.shard_files import Entry
 from mimlab.errors import UserError
 from mimlab.storage.filesystems import RemoteError
 from mimlab.storage.remote_path import RemotePath, place_of
+from mimlab.tokens.folders import names_in, remove, working_folder, working_in
 from mimlab.tokens.gathering import PatchesActor, PointsActor, read, write
 from mimlab.tokens.passes import Passes, PassResources, Progress
 from mimlab.tokens.pieces import SplitPiece, pieces_of
 from mimlab.tokens.sample import PatchSample
-from mimlab.tokens.saved import Fitted, SavedEncoder, part_of, save_encoder
+from mimlab.tokens.saved import Fitted, SavedEncoder, save_encoder
 from mimlab.tokens.usage import CodeUsage
-from mimlab.tokens.working import names_in, remove_folder, working, working_folder
 from mimlab_objectives.registry import ParamsError
 from mimlab_objectives.tokenizers.base import PatchEncoder, patch_encoders
+from mimlab_objectives.tokenizers.patches import PatchMeans
 
 PATCHES_PER_CODE = 64
 """Patches, on average, that the picture of a code is the mean of."""
@@ -116,15 +117,25 @@ def fit_encoder(
             raise UserError(f"{target}: exists already; choose another folder or remove it first")
         work = working_folder(target, _settings(encoder, data, split, sample))
         resources = resources or PassResources()
-        with working(work), nullcontext() if resources.workers == 0 else ray_running():
+        alone = working_in(
+            work,
+            called=work,
+            work="fitting the same",
+            instead="name another folder with --to",
+        )
+        with alone, nullcontext() if resources.workers == 0 else ray_running():
             passes = Passes(data, sample, work, resources, on_progress)
             fit = _Fit(encoder, split, passes)
             fitted = fit.learn() if encoder.fit_points else None
             usage, patches = fit.look() if _shown(encoder) else (None, None)
             saved = save_encoder(encoder, target, name=name, fitted=fitted, patches=patches)
-        remove_folder(work)
+        remove(work)
     except RemoteError as error:
         raise UserError(str(error)) from error
+    except OSError as error:
+        raise UserError(
+            f"{target}: cannot be made ({error}); run the same again to go on"
+        ) from error
     except ParamsError as error:
         raise UserError(f"{encoder.label}: {error.field}: {error}") from error
     return FitResult(saved, sample.images, fit.before, fit.skipped, usage)
@@ -177,11 +188,12 @@ class _Fit:
         wanted = math.ceil(PATCHES_PER_CODE * self._encoder.width / self._sample.tokens)
         pieces = list(pieces_of(self._split, min(self._sample.images, wanted)))
         self._passes.run(PatchesActor, self._encoder, pieces)
-        counts, sums = torch.tensor(0), torch.tensor(0.0, dtype=torch.float64)
+        means = PatchMeans(self._encoder.width, self._encoder.size // self._encoder.grid[0])
         for piece in pieces:
             found = read(PatchesActor.file(self._work, piece))
-            counts, sums = counts + found["counts"], sums + found["sums"]
-        return CodeUsage.of(counts), (sums / counts.clamp(min=1)[:, None]).float()
+            means.counts += found["counts"]
+            means.sums += found["sums"]
+        return CodeUsage.of(means.counts), means.means()
 
     def _points(self, pieces: Sequence[SplitPiece]) -> Float[Tensor, "points point_dim"]:
         """The points of all pieces, in the order of rows; one more piece at a time is held."""
@@ -214,7 +226,7 @@ def _refuse_too_few(encoder: PatchEncoder, data: DataSet, sample: PatchSample) -
 
 
 def _settings(encoder: PatchEncoder, data: DataSet, split: Split, sample: PatchSample) -> _Settings:
-    part = part_of(encoder)
+    part = patch_encoders.name_of(encoder)
     return _Settings(
         images=data.fingerprint,
         split=split.name,

@@ -9,9 +9,8 @@ patches-<piece>.safetensors   `sums` (float64) and `counts` of the patches of ea
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import cv2
@@ -22,16 +21,17 @@ import torch
 from safetensors import torch as safetensors
 from torch import Tensor
 
-from mimlab.data.publishing import write_durably
+from mimlab.data.publishing import write_whole
 from mimlab.errors import UserError
 from mimlab.storage.remote_path import Place, place_of
+from mimlab.tokens.batches import Halving
 from mimlab.tokens.centred import centred
 from mimlab.tokens.pieces import SplitPiece
 from mimlab.tokens.sample import PatchSample
 from mimlab.train.pixels import normalise
 from mimlab_objectives.registry import ParamsError
-from mimlab_objectives.targets.pixels import patchify
 from mimlab_objectives.tokenizers.base import PatchEncoder
+from mimlab_objectives.tokenizers.patches import PatchMeans
 
 CPU_BATCH, GPU_BATCH = 32, 256
 """Images at once: more only leave the caches of a CPU; a GPU that has room for fewer gets fewer."""
@@ -70,7 +70,8 @@ class PieceActor(ABC):
         self.job = job
         found: PatchEncoder = encoder if isinstance(encoder, PatchEncoder) else ray.get(encoder)
         self.encoder = found.eval().to(self.device)
-        self.batch = job.batch or (GPU_BATCH if self.device.type == "cuda" else CPU_BATCH)
+        size = job.batch or (GPU_BATCH if self.device.type == "cuda" else CPU_BATCH)
+        self.parts = Halving(size, self.encoder.label)
 
     @classmethod
     def file(cls, work: Place, piece: SplitPiece) -> Place:
@@ -85,8 +86,8 @@ class PieceActor(ABC):
                 found = self.tensors(piece)
             write(self.file(place_of(self.job.work), piece), found)
         except (UserError, ParamsError, OSError) as error:
-            return {"images": 0, "failure": str(error)}
-        return {"images": piece.rows, "failure": ""}
+            return {**item, "images": 0, "failure": str(error)}
+        return {**item, "images": piece.rows, "failure": ""}
 
     @abstractmethod
     def tensors(self, piece: SplitPiece) -> Tensors:
@@ -98,26 +99,8 @@ class PieceActor(ABC):
         Those that cannot be decoded are left out.
         """
         size, threads = self.encoder.size, self.job.threads
-        for seen in centred(table, size, batch=self.batch, threads=threads):
+        for seen in centred(table, size, batch=self.parts.size, threads=threads):
             yield seen.indices, normalise(torch.from_numpy(seen.pixels).to(self.device))
-
-    def run(self, encode: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-        """Encode a batch; one that does not fit into memory is halved, also later ones.
-
-        Raises UserError where a single image does not fit.
-        """
-        while True:
-            try:
-                return torch.cat([encode(part) for part in images.split(self.batch)])
-            except torch.OutOfMemoryError as error:
-                if self.batch == 1:
-                    raise UserError(
-                        f"{self.encoder.label}: one image does not fit into the memory of "
-                        f"{self.device}; fit where there is more"
-                    ) from error
-            # Outside of the handler, whose traceback holds on to the tensors.
-            torch.cuda.empty_cache()
-            self.batch //= 2
 
 
 class PointsActor(PieceActor):
@@ -135,7 +118,7 @@ class PointsActor(PieceActor):
         table, chosen = table.take(pa.array(needed)), torch.from_numpy(chosen[needed])
         points, skipped = [], len(needed)
         for indices, images in self.batches(table):
-            found = self.run(self.encoder.points, images).cpu()
+            found = self.parts.run(self.encoder.points, images).cpu()
             points.append(found[chosen[torch.from_numpy(indices)]].float())
             skipped -= len(indices)
         kept = torch.cat(points) if points else torch.zeros(0, 0)
@@ -151,22 +134,16 @@ class PatchesActor(PieceActor):
         """`sums` of normalised pixels, and `counts`."""
         table = piece.read(self.job.images)
         side, width = self.encoder.size // self.encoder.grid[0], self.encoder.width
-        sums = torch.zeros(width, 3 * side**2, dtype=torch.float64, device=self.device)
-        counts = torch.zeros(width, dtype=torch.int64, device=self.device)
+        means = PatchMeans(width, side, device=self.device)
         for _, images in self.batches(table):
-            codes = self.run(self.encoder.encode, images).flatten()
-            sums.index_add_(0, codes, patchify(images, side).flatten(0, 1).double())
-            counts += codes.bincount(minlength=width)
-        return {"sums": sums.cpu(), "counts": counts.cpu()}
+            means.add(images, self.parts.run(self.encoder.encode, images))
+        return {"sums": means.sums.cpu(), "counts": means.counts.cpu()}
 
 
 def write(place: Place, tensors: Tensors) -> None:
     """Whole or not at all."""
     content = safetensors.save({name: value.contiguous() for name, value in tensors.items()})
-    if isinstance(place, Path):
-        write_durably(place, content)
-    else:
-        place.write_bytes(content)
+    write_whole(place, content)
 
 
 def read(place: Place) -> Tensors:

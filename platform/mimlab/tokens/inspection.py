@@ -15,6 +15,7 @@ from mimlab.data.sidecar import StoredEncoder, StoredViews
 from mimlab.storage.remote_path import RemotePath
 from mimlab.tokens.packing import bytes_of
 from mimlab.tokens.store import StoredRows, TokenStore
+from mimlab.tokens.usage import perplexity_of
 from mimlab_objectives.tokenizers.base import EncodedKind
 
 
@@ -35,10 +36,8 @@ class Usage(_Report):
 
     @property
     def perplexity(self) -> float:
-        """Exponential of the entropy: as many codes used equally often would be as varied."""
-        total = sum(self.counts)
-        shares = [count / total for count in self.counts if count]
-        return math.exp(-sum(share * math.log(share) for share in shares))
+        """See `perplexity_of`."""
+        return perplexity_of(np.array(self.counts))
 
 
 class Spread(_Report):

@@ -15,10 +15,10 @@ from mimlab.data.manifest import DataSet
 from mimlab.data.ray_data import actor_results
 from mimlab.errors import UserError
 from mimlab.storage.remote_path import Place
+from mimlab.tokens.folders import names_in
 from mimlab.tokens.gathering import Job, PieceActor, Stage
 from mimlab.tokens.pieces import SplitPiece
 from mimlab.tokens.sample import PatchSample
-from mimlab.tokens.working import names_in
 from mimlab_objectives.tokenizers.base import PatchEncoder
 
 

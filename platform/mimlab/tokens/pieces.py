@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
@@ -37,21 +37,31 @@ class SplitPiece(Entry):
         return table.slice(0, self.rows).combine_chunks()
 
 
+def runs_of(row_groups: Sequence[int], rows: int) -> Iterator[range]:
+    """The row groups of a shard, in runs of at most so many rows, or of one that has more."""
+    first = 0
+    while first < len(row_groups):
+        end = first + 1
+        while end < len(row_groups) and sum(row_groups[first : end + 1]) <= rows:
+            end += 1
+        yield range(first, end)
+        first = end
+
+
 def pieces_of(split: Split, images: int, rows: int = PIECE_ROWS) -> Iterator[SplitPiece]:
     """The first so many images of a split, in pieces of about so many rows."""
     first_row = 0
     for shard in split.entry.shards:
-        sizes, group = shard.row_groups, 0
-        while group < len(sizes) and first_row < images:
-            end = group + 1
-            while end < len(sizes) and sum(sizes[group : end + 1]) <= rows:
-                end += 1
-            count = min(sum(sizes[group:end]), images - first_row)
+        for groups in runs_of(shard.row_groups, rows):
+            if first_row == images:
+                return
+            held = sum(shard.row_groups[groups.start : groups.stop])
+            count = min(held, images - first_row)
             yield SplitPiece(
                 file=shard.file,
-                first_group=group,
-                groups=end - group,
+                first_group=groups.start,
+                groups=len(groups),
                 first_row=first_row,
                 rows=count,
             )
-            first_row, group = first_row + count, end
+            first_row += count

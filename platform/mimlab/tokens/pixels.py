@@ -1,10 +1,10 @@
-"""The pixels that an encoder reads: recorded views of images, decoded ahead of it."""
+"""The pixels that an encoder reads: views of images, decoded ahead of it."""
 
 from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -21,8 +21,12 @@ AHEAD = 3
 """Chunks that are decoded while one is encoded."""
 
 
+Geometry = Callable[[Samples], list[Views]]
+"""Where images are seen: for each view, its crops and flips of all samples."""
+
+
 class Pixels(NamedTuple):
-    """All recorded views of some images."""
+    """All views of some images."""
 
     ids: Int64[np.ndarray, " images"]
     views: UInt8[np.ndarray, "images views size size 3"]
@@ -45,8 +49,13 @@ def recorded_views(samples: Samples, views: StoredViews, numbers: Iterable[int])
     ]
 
 
+def recorded(views: StoredViews) -> Geometry:
+    """Every recorded view."""
+    return lambda samples: recorded_views(samples, views, range(views.count))
+
+
 def rendered(
-    tables: Iterable[pa.Table], views: StoredViews, size: int, *, chunk: int, threads: int
+    tables: Iterable[pa.Table], geometry: Geometry, size: int, *, chunk: int, threads: int
 ) -> Iterator[Pixels]:
     """All views of the images of tables, at most `chunk` images at once, in `size` pixels.
 
@@ -55,7 +64,7 @@ def rendered(
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
         waiting: deque[tuple[Pixels, list[Future[list[int]]]]] = deque()
         for table, rows in _chunks(tables, chunk):
-            waiting.append(_begin(table.slice(rows.start, len(rows)), views, size, pool))
+            waiting.append(_begin(table.slice(rows.start, len(rows)), geometry, size, pool))
             if len(waiting) > AHEAD:
                 yield _finish(*waiting.popleft())
         while waiting:
@@ -75,13 +84,13 @@ def samples_of(table: pa.Table) -> Samples:
 
 
 def _begin(
-    table: pa.Table, views: StoredViews, size: int, pool: ThreadPoolExecutor
+    table: pa.Table, geometry: Geometry, size: int, pool: ThreadPoolExecutor
 ) -> tuple[Pixels, list[Future[list[int]]]]:
     samples = samples_of(table)
-    geometry = recorded_views(samples, views, range(views.count))
-    boxes = np.stack([view.boxes for view in geometry], 1)
-    flips = np.stack([view.flips for view in geometry], 1)
-    out = np.zeros((len(samples.ids), views.count, size, size, CHANNELS), np.uint8)
+    views = geometry(samples)
+    boxes = np.stack([view.boxes for view in views], 1)
+    flips = np.stack([view.flips for view in views], 1)
+    out = np.zeros((len(samples.ids), len(views), size, size, CHANNELS), np.uint8)
 
     def render(rows: range) -> list[int]:
         failed = []

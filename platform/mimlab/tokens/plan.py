@@ -15,6 +15,7 @@ from mimlab.data.sidecar import VIEW_COLUMN, StoredEncoder, StoredViews
 from mimlab.data.views import renderer
 from mimlab.storage.remote_path import Place
 from mimlab.tokens.packing import StoredType, bytes_of, type_of_codes
+from mimlab.tokens.pieces import runs_of
 from mimlab_objectives.tokenizers.base import EncodedKind, PatchEncoder, patch_encoders
 
 PIECE_ROWS = 2048
@@ -99,7 +100,7 @@ class EncodingPlan(Entry):
             views=StoredViews(**dict(asked), renderer=renderer()),
             encoder=StoredEncoder(
                 label=encoder.label,
-                part=_registered_name(encoder),
+                part=patch_encoders.name_of(encoder),
                 weights_sha256=encoder.weights_sha256(),
                 width=encoder.width,
                 size=encoder.size,
@@ -124,21 +125,11 @@ class EncodingPlan(Entry):
 
 
 def _cut(split: str, shard: ShardEntry, rows: int) -> Iterator[Piece]:
-    groups, first = shard.row_groups, 0
-    while first < len(groups):
-        end = first + 1
-        while end < len(groups) and sum(groups[first : end + 1]) <= rows:
-            end += 1
-        whole = (first, end) == (0, len(groups))
-        row_groups = groups[first:end]
+    for groups in runs_of(shard.row_groups, rows):
         yield Piece(
-            split=split, file=shard.file, first_group=first, row_groups=row_groups, whole=whole
+            split=split,
+            file=shard.file,
+            first_group=groups.start,
+            row_groups=shard.row_groups[groups.start : groups.stop],
+            whole=len(groups) == len(shard.row_groups),
         )
-        first = end
-
-
-def _registered_name(encoder: PatchEncoder) -> str:
-    for entry in patch_encoders.entries():
-        if entry.part is type(encoder):
-            return entry.name
-    raise ValueError(f"{type(encoder).__name__} is not a registered tokenizer")

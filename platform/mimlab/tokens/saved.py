@@ -75,7 +75,7 @@ def save_encoder(
     """Write a tokenizer's folder, whole or not at all. Raises UserError where it cannot be made."""
     saved = SavedEncoder(
         name=name,
-        part=part_of(encoder),
+        part=patch_encoders.name_of(encoder),
         params=encoder.params.model_dump(mode="json"),
         grid=encoder.grid,
         label=encoder.label,
@@ -160,14 +160,6 @@ def read_saved(folder: Where) -> SavedEncoder:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UserError(f"{file}: {where}: {first['msg']}; fit it again") from error
-
-
-def part_of(encoder: PatchEncoder) -> str:
-    """The registered name of a tokenizer. Raises ValueError for one that has none."""
-    for entry in patch_encoders.entries():
-        if entry.part is type(encoder):
-            return entry.name
-    raise ValueError(f"{type(encoder).__name__} is not a registered tokenizer")
 
 
 def _state(encoder: PatchEncoder) -> dict[str, Tensor]:

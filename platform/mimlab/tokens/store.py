@@ -25,6 +25,7 @@ from mimlab.data.sidecar import (
     StoredEncoder,
     StoredViews,
 )
+from mimlab.data.views import renderer
 from mimlab.errors import UserError
 from mimlab.storage.filesystems import RemoteError
 from mimlab.storage.remote_path import Place, RemotePath, opened
@@ -68,6 +69,20 @@ class TokenStore:
                 _check_values(store)
         except RemoteError as error:
             raise UserError(str(error)) from error
+        return store
+
+    @classmethod
+    def attached(cls, path: str | PathLike[str] | RemotePath, data: DataSet) -> TokenStore:
+        """Open a store to train from it: also its pixels must be those that are rendered here.
+
+        Raises UserError as `open`, and where the renderer has another version.
+        """
+        store, here = cls.open(path, data), renderer()
+        if store.views.renderer != here:
+            raise UserError(
+                f"{store.root}: was encoded from the pixels of {store.views.renderer}, and here "
+                f"they are those of {here}; install those versions, or encode it again"
+            )
         return store
 
     @property

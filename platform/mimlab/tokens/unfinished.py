@@ -9,27 +9,24 @@ All of it goes when the manifest, the last file of the store, is written.
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from mimlab.data.claiming import Claim
-from mimlab.data.publishing import write_durably
+from mimlab.data.publishing import write_whole
 from mimlab.data.sidecar import SIDECAR
 from mimlab.errors import UserError
 from mimlab.storage.filesystems import RemoteError
 from mimlab.storage.remote_path import Place
+from mimlab.tokens.folders import names_in, remove, working_in
 from mimlab.tokens.plan import EncodingPlan, Piece
 from mimlab.tokens.worker import PieceRecord, record_place
 
 WORK = "encoding"
-PLAN, CLAIM = "plan.json", "claim.json"
+PLAN = "plan.json"
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class Unfinished:
 
     def done(self) -> dict[str, PieceRecord]:
         """The records of the pieces that are done, by name."""
-        names, found = set(_names(self.work)), {}
+        names, found = names_in(self.work), {}
         for piece in self.pieces:
             place = record_place(self.work, piece)
             if place.name not in names or not piece.target(self.out, self.work).is_file():
@@ -54,10 +51,7 @@ class Unfinished:
 
     def clear(self) -> None:
         """Remove the work of a store that is finished."""
-        if isinstance(self.work, Path):
-            shutil.rmtree(self.work)
-        else:
-            self.work.remove()
+        remove(self.work)
 
 
 @contextmanager
@@ -69,27 +63,13 @@ def unfinished(out: Place, plan: EncodingPlan, pieces: Iterable[Piece]) -> Itera
     work = out / WORK
     try:
         _refuse_others(out, work, plan)
-        if isinstance(work, Path):
-            work.mkdir(parents=True, exist_ok=True)
-        write(work / CLAIM, Claim.own().model_dump_json())
-        write(work / PLAN, plan.model_dump_json(indent=1))
+        with working_in(work, called=out, work="encoding into it", instead="choose another folder"):
+            write_whole(work / PLAN, plan.model_dump_json(indent=1).encode())
+            yield Unfinished(plan, out, work, tuple(pieces))
     except RemoteError as error:
         raise UserError(str(error)) from error
     except OSError as error:
-        raise UserError(f"{out}: cannot be made ({error.strerror})") from error
-    try:
-        yield Unfinished(plan, out, work, tuple(pieces))
-    finally:
-        with suppress(OSError):
-            _remove(work / CLAIM)
-
-
-def write(place: Place, text: str) -> None:
-    """Replace a file, whole or not at all."""
-    if isinstance(place, Path):
-        write_durably(place, text.encode())
-    else:
-        place.write_bytes(text.encode())
+        raise UserError(f"{out}: cannot be made ({error}); run the same again to go on") from error
 
 
 def _record(place: Place) -> PieceRecord | None:
@@ -100,30 +80,15 @@ def _record(place: Place) -> PieceRecord | None:
         return None
 
 
-def _names(folder: Place) -> list[str]:
-    if isinstance(folder, Path):
-        return [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-    return [name for name, _ in folder.entries()]
-
-
-def _remove(place: Place) -> None:
-    if isinstance(place, Path):
-        place.unlink(missing_ok=True)
-    else:
-        place.remove()
-
-
 def _refuse_others(out: Place, work: Place, plan: EncodingPlan) -> None:
     if isinstance(out, Path) and out.exists() and not out.is_dir():
         raise UserError(f"{out}: is a file; name another folder")
-    names = set(_names(out))
-    inside = set(_names(work))
+    names = names_in(out)
+    inside = names_in(work)
     if SIDECAR in names or (names and PLAN not in inside and names != {WORK}):
         raise UserError(f"{out}: exists already; choose another folder or remove it first")
     if PLAN in inside:
         _refuse_other_plan(out, (work / PLAN).read_bytes(), plan)
-    if CLAIM in inside:
-        _refuse_claimed(work / CLAIM)
 
 
 def _refuse_other_plan(out: Place, content: bytes, plan: EncodingPlan) -> None:
@@ -155,18 +120,3 @@ def _flat(values: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
             yield from _flat(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
-
-
-def _refuse_claimed(place: Place) -> None:
-    try:
-        claim = Claim.model_validate_json(place.read_bytes())
-    except (FileNotFoundError, ValidationError):
-        return
-    own = (socket.gethostname(), os.getpid())
-    if claim.dead or (claim.host, claim.pid) == own:
-        return
-    remedy = "wait for it" if claim.dead is False else f"if that has died, remove {place}"
-    raise UserError(
-        f"{place.parent.parent}: process {claim.pid} on {claim.host} is encoding into it; "
-        f"{remedy}, or choose another folder"
-    )

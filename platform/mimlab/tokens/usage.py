@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 from jaxtyping import Int
 from torch import Tensor
 
@@ -18,16 +18,20 @@ class CodeUsage:
     """Codes that at least one of the patches has."""
     vocabulary: int
     perplexity: float
-    """Exponential of the entropy of codes: the number of codes if all were used alike."""
+    """See `perplexity_of`."""
 
     @classmethod
     def of(cls, counts: Int[Tensor, " vocabulary"]) -> CodeUsage:
         """From the number of patches of each code."""
-        share = counts.double() / counts.sum().clamp(min=1)
-        entropy = -torch.special.xlogy(share, share).sum()
         return cls(
             patches=int(counts.sum()),
             used=int((counts > 0).sum()),
             vocabulary=len(counts),
-            perplexity=float(entropy.exp()),
+            perplexity=perplexity_of(counts.numpy()),
         )
+
+
+def perplexity_of(counts: Int[np.ndarray, " vocabulary"]) -> float:
+    """Exponential of the entropy of codes: the number of codes if all were used alike."""
+    shares = counts[counts > 0] / max(1, counts.sum())
+    return float(np.exp(-(shares * np.log(shares)).sum()))

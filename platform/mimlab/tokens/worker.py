@@ -13,20 +13,19 @@ from typing import Any
 import cv2
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
 from mimlab.data.fingerprint import file_sha256, stored_digests
-from mimlab.data.publishing import sync_file, write_durably
+from mimlab.data.publishing import sync_file, write_whole
 from mimlab.data.reader import IMAGE_COLUMNS, ColumnSource, GroupPlace
-from mimlab.data.shard_files import Entry
+from mimlab.data.shard_files import Entry, shard_writer
 from mimlab.errors import UserError
 from mimlab.storage.remote_path import Place, place_of, staged
 from mimlab.tokens.batches import Batches
 from mimlab.tokens.packing import packed
-from mimlab.tokens.pixels import Pixels, rendered
+from mimlab.tokens.pixels import Pixels, recorded, rendered
 from mimlab.tokens.plan import EncodingPlan, Piece
 from mimlab_objectives.tokenizers.base import PatchEncoder
 
@@ -77,19 +76,15 @@ class PieceWorker:
         self._batches = Batches(load(), device, job.batch)
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
-        """Encode `piece`; gives its `record`, or why there is none (`failure`), and its rows."""
+        """Encode `piece`; gives its `rows`, or why there is no record of it (`failure`)."""
         piece = Piece.model_validate_json(item["piece"])
         try:
             record = encode_piece(self._job, piece, self._batches)
         except (UserError, OSError) as error:
-            return {"piece": piece.name, "rows": 0, "failure": str(error)}
-        content = record.model_dump_json().encode()
+            return {**item, "rows": 0, "failure": str(error)}
         place = record_place(place_of(self._job.work), piece)
-        if isinstance(place, Path):
-            write_durably(place, content)
-        else:
-            place.write_bytes(content)
-        return {"piece": piece.name, "rows": piece.rows, "failure": ""}
+        write_whole(place, record.model_dump_json().encode())
+        return {**item, "rows": piece.rows, "failure": ""}
 
 
 def encode_piece(job: Job, piece: Piece, batches: Batches) -> PieceRecord:
@@ -97,13 +92,13 @@ def encode_piece(job: Job, piece: Piece, batches: Batches) -> PieceRecord:
     plan, work = job.plan, place_of(job.work)
     chunk = max(1, batches.size // plan.views.count)
     tables = _row_groups(job.images, piece)
-    pixels = rendered(tables, plan.views, plan.encoder.size, chunk=chunk, threads=job.threads)
+    pixels = rendered(
+        tables, recorded(plan.views), plan.encoder.size, chunk=chunk, threads=job.threads
+    )
     digests, missing = [], 0
     with (
         whole(piece.target(place_of(job.out), work), work) as path,
-        pq.ParquetWriter(
-            path, plan.row_schema, compression="none", use_dictionary=False, write_statistics=False
-        ) as writer,
+        shard_writer(path, plan.row_schema) as writer,
     ):
         encoded = _encoded(pixels, batches, plan)
         for rows in piece.row_groups:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from mimlab.storage.records import JournalPoint
@@ -29,9 +29,12 @@ class ValueBatch(NamedTuple):
 
 
 def batches(
-    points: Sequence[JournalPoint], *, after: int, limit: int = MAX_VALUES
+    points: Iterable[JournalPoint], *, after: int, limit: int = MAX_VALUES
 ) -> Iterator[ValueBatch]:
-    """Points in order, as few requests as possible, none with more than `limit` values."""
+    """Points in order, as few requests as possible, none with more than `limit` values.
+
+    Holds one request at a time: a journal may be longer than the memory.
+    """
     batch = ValueBatch([], after)
     for point in points:
         values = [

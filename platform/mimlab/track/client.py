@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import requests
 import sqlalchemy.exc
 from mlflow import MlflowClient
@@ -14,6 +16,7 @@ _REFUSALS = {
     "RESOURCE_ALREADY_EXISTS",
     "RESOURCE_DOES_NOT_EXIST",
 }
+_MAX_WORDS = 300
 
 
 def connect(uri: str) -> MlflowClient:
@@ -31,3 +34,25 @@ def is_outage(error: Exception) -> bool:
     if isinstance(error, MlflowException):
         return error.error_code not in _REFUSALS
     return isinstance(error, requests.RequestException | sqlalchemy.exc.SQLAlchemyError)
+
+
+def words(error: BaseException) -> str:
+    """What went wrong, in a line that stays the same for as long as it is so.
+
+    MLflow's own words for a server that is away hold addresses in memory and the request.
+    """
+    for cause in _chain(error):
+        said = str(cause)
+        if isinstance(cause, requests.Timeout) or "timed out" in said:
+            return "it does not answer in time"
+        if isinstance(cause, requests.ConnectionError):
+            return "nobody answers there" if "refused" in said else "it cannot be reached"
+    return " ".join(str(error).split())[:_MAX_WORDS]
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, and what it was raised because of."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__

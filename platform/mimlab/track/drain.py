@@ -20,12 +20,17 @@ class Drain:
     @property
     def behind(self) -> bool:
         """Whether MLflow may lack something."""
-        return self._view.behind
+        return self._view.behind or (self._stopping.is_set() and self._thread.is_alive())
 
     @property
     def last_error(self) -> str:
         """Why MLflow is behind; empty when all was well at the last attempt."""
         return self._view.last_error
+
+    @property
+    def lacking(self) -> str:
+        """What MLflow lacks, in words; to be read after `stop`."""
+        return self._view.lacking
 
     def start(self) -> None:
         """Begin; connecting happens in the thread and delays nobody."""
@@ -36,12 +41,12 @@ class Drain:
 
         Returns:
             Whether MLflow has everything. If not within `timeout_s`, the thread is left to itself
-            and what is missing is sent by the next driver.
+            and what is missing is sent by the next driver, or by `mimlab sync`.
         """
         self._timeout_s = timeout_s
         self._stopping.set()
         self._thread.join(timeout_s + 1.0)
-        return not self._thread.is_alive() and not self._view.behind
+        return not self.behind
 
     def _run(self) -> None:
         while not self._stopping.is_set():

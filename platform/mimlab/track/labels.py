@@ -16,14 +16,18 @@ MAX_TAG = 5000
 
 
 def run_name(point: Mapping[str, Scalar], seed: int) -> str:
-    """What the user would call a trial: `random 0.75 s0`.
+    """What the user would call a trial: `random 0.75 s0`."""
+    return f"{cell_name(point)} s{seed}".lstrip()[:MAX_KEY]
+
+
+def cell_name(point: Mapping[str, Scalar]) -> str:
+    """What trials that differ by their seed alone have in common: `random 0.75`.
 
     The key's last part is added where the bare value would not say what it is.
     """
     others = [value for value in point.values() if not isinstance(value, str)]
     bare = len(others) <= 1 and not any(v is None or isinstance(v, bool) for v in others)
-    words = [_word(key, value, bare=bare) for key, value in point.items() if key != "seed"]
-    return " ".join([*words, f"s{seed}"])[:MAX_KEY]
+    return " ".join(_word(key, value, bare=bare) for key, value in point.items() if key != "seed")
 
 
 def _word(key: str, value: Scalar, *, bare: bool) -> str:

@@ -24,6 +24,7 @@ METRIC_KEYS: dict[str, str] = {
     "train/epoch": "Passes over the training images so far, with fraction.",
     "train/images": "Images seen so far, over all workers.",
     "train/visible_tokens": "Patch tokens that the encoder saw so far; a budget can be set on it.",
+    "train/workers": "Workers that share each batch.",
     "train/images_per_s": "Images per second since the last point, over all workers.",
     "train/wait_share": "Share of the time since the last point that went into waiting for data.",
     **{f"train/{name}_share": f"The same for {words}." for name, words in PHASE_WORDS.items()},

@@ -6,9 +6,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, RunTag
 
 from mimlab.storage.folders import TrialFolder
-from mimlab.storage.journal import read_points
+from mimlab.storage.journal import iter_points
 from mimlab.track import tags
 from mimlab.track.batches import batches
+from mimlab.track.sent import Sent
 
 
 class Points:
@@ -19,22 +20,24 @@ class Points:
     them (mlflow/store/tracking/sqlalchemy_store.py, `_log_metrics_once`).
     """
 
-    def __init__(self, client: MlflowClient, run_id: str, folder: TrialFolder, *, seq: int) -> None:
+    def __init__(
+        self, client: MlflowClient, run_id: str, folder: TrialFolder, sent: Sent, *, seq: int
+    ) -> None:
+        self.seq = seq
+        """The mark."""
         self._client = client
         self._run_id = run_id
         self._folder = folder
-        self._seq = seq
-        self.sent = 0
-        """Points sent by this process."""
+        self._sent = sent
 
     def send(self) -> None:
-        points = read_points(self._folder.store, self._folder.file("journal"), after=self._seq)
-        for batch in batches(points, after=self._seq):
+        points = iter_points(self._folder.store, self._folder.file("journal"), after=self.seq)
+        for batch in batches(points, after=self.seq):
             self._client.log_batch(
                 self._run_id,
                 metrics=[Metric(*value) for value in batch.values],
                 tags=[RunTag(tags.JOURNAL_SEQ, str(batch.seq))],
                 synchronous=True,
             )
-            self.sent += batch.seq - self._seq
-            self._seq = batch.seq
+            self._sent.points += batch.seq - self.seq
+            self.seq = batch.seq

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Metric, Run
@@ -12,8 +13,11 @@ from mimlab.storage.records import ProbeRecord, TrialRecord
 from mimlab.storage.remote_path import place_of
 from mimlab.storage.store import Store
 from mimlab.track import labels, tags
+from mimlab.track.items import Items
 from mimlab.track.models import ExportedModels
+from mimlab.track.probe_mark import ProbeMark
 from mimlab.track.runs import set_tags
+from mimlab.track.sent import Sent
 
 
 class Probes:
@@ -23,24 +27,34 @@ class Probes:
     """
 
     def __init__(
-        self, client: MlflowClient, run: Run, folder: TrialFolder, trial: TrialRecord
+        self,
+        client: MlflowClient,
+        run: Run,
+        folder: TrialFolder,
+        trial: TrialRecord,
+        items: Items,
+        sent: Sent,
     ) -> None:
         self._client = client
         self._run_id = run.info.run_id
         self._folder = folder
+        self._items = items
+        self._sent = sent
         self._images = _data_name(trial.resolved)
         self._models = ExportedModels(client, run, trial)
-        self._sent: set[str] = set()
+        self._mark = ProbeMark(client, run)
         known = run.data.tags
         self._shown = {key: known.get(key, "") for key in (tags.PROBE_ERROR, tags.COLLAPSED)}
         self._last: dict[str, ProbeRecord] = {}
 
     def send(self) -> None:
-        new = read_probes(self._folder.store, self._folder.file("probes"), self._sent)
-        for name, record in new.items():
-            if not record.error:
-                self._send(record)
-                self._sent.add(name)
+        new = read_probes(self._folder.store, self._folder.file("probes"), self._mark.names)
+        for name, record in self._mark.missing(new).items():
+            item = f"probe {record.probe} at step {record.step}"
+            if self._items.send(item, partial(self._send, record)):
+                self._mark.sent(name, record)
+                self._sent.probes += 1
+        self._mark.keep()
         errors = [f"{r.probe} at step {r.step}: {r.error}" for r in new.values() if r.error]
         self._show(tags.PROBE_ERROR, "\n".join(errors))
         self._show(tags.COLLAPSED, self._collapse(new.values()))
@@ -80,12 +94,12 @@ class Probes:
         return "\n".join(f"{r.probe} at step {r.step}: {r.collapse}" for r in said)
 
     def _show(self, tag: str, text: str) -> None:
-        if text != self._shown[tag]:
-            set_tags(self._client, self._run_id, {tag: text})
+        send = partial(set_tags, self._client, self._run_id, {tag: text})
+        if text != self._shown[tag] and self._items.send(f"tag {tag}", send):
             self._shown[tag] = text
 
 
-def read_probes(store: Store, folder: str, known: set[str]) -> dict[str, ProbeRecord]:
+def read_probes(store: Store, folder: str, known: Collection[str]) -> dict[str, ProbeRecord]:
     """Records in `folder` by file name, without the `known` names."""
     names = [name for name in store.list(folder) if name not in known and name.endswith(".json")]
     records = {name: store.read_record(f"{folder}/{name}", ProbeRecord) for name in names}

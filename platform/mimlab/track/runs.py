@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
+from mimlab.storage.machine import machine
 from mimlab.storage.records import MlflowLink
 from mimlab.storage.store import Store
+from mimlab.track import tags
 from mimlab.track.client import is_missing
 from mimlab.track.labels import MAX_TAG
+from mimlab.track.sent import Sent
 from mimlab.track.status import ENDED, RunStatus
 from mimlab.track.uri import artifact_root
 
@@ -28,7 +33,7 @@ class RunPlan:
     """A run that a folder asks for."""
 
     link: str
-    """The folder's `mlflow.json`."""
+    """The folder's file of `link_name`."""
     identified_by: str
     """Tag whose value finds the run again if the process died before the link was written."""
     name: str
@@ -36,6 +41,11 @@ class RunPlan:
     """With `identified_by`; set when the run is made."""
     started: Callable[[], int | None]
     """When it began, in Unix milliseconds, asked if the run is made; None: now."""
+
+
+def link_name(uri: str, *, own: bool) -> str:
+    """File of a folder that says which run shows it at `uri`: its own MLflow, or another one."""
+    return "mlflow.json" if own else f"mlflow-{hashlib.sha256(uri.encode()).hexdigest()[:8]}.json"
 
 
 def open_experiment(client: MlflowClient, uri: str, name: str) -> str:
@@ -48,14 +58,19 @@ def open_experiment(client: MlflowClient, uri: str, name: str) -> str:
     return found.experiment_id
 
 
-def open_run(client: MlflowClient, store: Store, uri: str, experiment: str, plan: RunPlan) -> Run:
+def open_run(
+    client: MlflowClient, store: Store, uri: str, experiment: str, plan: RunPlan, sent: Sent
+) -> Run:
     """The run of `plan`: by its link, else by its tag, else new; the link is kept up to date."""
     link = store.read_record(plan.link, MlflowLink)
     here = link if link and link.tracking_uri == uri else None
-    run = (here and _linked(client, here)) or _tagged(client, experiment, plan)
+    storage = _hash_of(store)
+    run = (here and _linked(client, here)) or _tagged(client, experiment, plan, storage)
     if run is None:
         _say_new(plan, link)
-        run = client.create_run(experiment, plan.started(), dict(plan.tags), plan.name)
+        first = {**plan.tags, tags.STORAGE: storage}
+        run = client.create_run(experiment, plan.started(), first, plan.name)
+        sent.runs += 1
     if run.info.lifecycle_stage == "deleted":
         client.restore_run(run.info.run_id)
     current = MlflowLink(
@@ -103,15 +118,22 @@ def _linked(client: MlflowClient, link: MlflowLink) -> Run | None:
         return None
 
 
-def _tagged(client: MlflowClient, experiment: str, plan: RunPlan) -> Run | None:
+def _tagged(client: MlflowClient, experiment: str, plan: RunPlan, storage: str) -> Run | None:
     found = client.search_runs(
         [experiment],
-        f"tags.`{plan.identified_by}` = '{plan.tags[plan.identified_by]}'",
+        f"tags.`{plan.identified_by}` = '{plan.tags[plan.identified_by]}' "
+        f"and tags.`{tags.STORAGE}` = '{storage}'",
         run_view_type=ViewType.ALL,
         max_results=1,
         order_by=["attributes.start_time ASC"],
     )
     return client.get_run(found[0].info.run_id) if found else None
+
+
+def _hash_of(store: Store) -> str:
+    """Of a storage: its URI, or its path on this machine."""
+    here = f"{machine()}:" if isinstance(store.root, Path) else ""
+    return hashlib.sha256(f"{here}{store.root}".encode()).hexdigest()[:12]
 
 
 def _say_new(plan: RunPlan, link: MlflowLink | None) -> None:

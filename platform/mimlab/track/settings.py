@@ -20,3 +20,5 @@ def prepare_client() -> None:
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # It warns of every attempt that it repeats; the view says once that MLflow is away.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)

@@ -11,8 +11,12 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from mimlab.storage.folders import TrialFolder
+from mimlab.storage.journal import last_seq
 from mimlab.storage.records import SubmissionRecord, TrialRecord
 from mimlab.storage.store import Store
+from mimlab.track.refused import Refused
+from mimlab.track.sent import Sent
 from mimlab.track.settings import prepare_client
 
 if TYPE_CHECKING:
@@ -37,6 +41,11 @@ class MlflowView:
         self._submission: SubmissionRecord | None = None
         self._trials: dict[str, TrialRecord] = {}
         self._session: Session | None = None
+        self._refused = Refused()
+        self._sent = Sent()
+        self._marks: dict[str, int] = {}
+        self._failed = False
+        """Whether the last attempt ended with more than refusals: the next may get further."""
         self._wait_s = 0.0
         self._retry_at = 0.0
 
@@ -61,30 +70,49 @@ class MlflowView:
         """The driver ends: send all, and give every run the status that is true from now on.
 
         Returns:
-            Whether MLflow has everything. If not, the next driver sends the rest.
+            Whether MLflow has everything. If not, the next driver or `mimlab sync` sends the rest.
         """
         deadline = time.monotonic() + timeout_s
+        self._refused.try_again()
         self._sync(left=True)
-        while self.behind and time.monotonic() < deadline:
+        while self._failed and time.monotonic() < deadline:
             time.sleep(0.5)
             self._sync(left=True)
         return not self.behind
 
+    @property
+    def lacking(self) -> str:
+        """What MLflow has not of the curves, in words; to be read when the drain has ended."""
+        if not self._marks:
+            return "everything of this run"
+        lacking = {id_: self._last(id_) - self._marks.get(id_, 0) for id_ in self._trials}
+        late = [count for count in lacking.values() if count > 0]
+        if not late:
+            return "results or statuses"
+        return f"{sum(late):,} points of {len(late)} trial{'s' * (len(late) != 1)}"
+
+    def _last(self, trial_id: str) -> int:
+        return last_seq(self._store, TrialFolder(self._store, trial_id).file("journal"))
+
     def _sync(self, *, left: bool) -> int:
-        before = self._session.sent if self._session else 0
-        session, errors = self._session, []
+        before = self._sent.points
         try:
-            session = self._session = session or self._connect()
-            errors = session.show(list(self._trials.values()), left=left)
+            session = self._session = self._session or self._connect()
+            try:
+                trials = list(self._trials.values())
+                errors = session.show(trials, left=left, driven=_nobody)
+            finally:
+                self._marks |= session.marks
             self._wait_s = 0.0
         except Exception as error:
             # Whatever it was, training goes on; the folders still hold what was not sent.
-            errors = [f"{self._uri}: {error}"]
+            errors = [f"{self._uri}: {_words(error)}"]
             self._session = None
             self._wait_s = min(max(FIRST_WAIT_S, 2 * self._wait_s), LONGEST_WAIT_S)
             self._retry_at = time.monotonic() + self._wait_s
-        self._tell("; ".join(errors))
-        return session.sent - before if session else 0
+        self._failed = bool(errors)
+        self._tell("; ".join([*errors, *self._refused.words]))
+        return self._sent.points - before
 
     def _connect(self) -> Session:
         if self._submission is None:
@@ -92,7 +120,7 @@ class MlflowView:
         prepare_client()
         from mimlab.track.session import Session  # imports mlflow: seconds
 
-        return Session(self._store, self._uri, self._submission)
+        return Session(self._store, self._uri, self._submission, self._refused, self._sent)
 
     def _tell(self, error: str) -> None:
         if error and error != self.last_error:
@@ -101,3 +129,14 @@ class MlflowView:
             _log.warning("MLflow has caught up")
         self.last_error = error
         self.behind = bool(error)
+
+
+def _nobody(_: str) -> bool:
+    """Once a driver ends, nobody runs what it ran."""
+    return False
+
+
+def _words(error: Exception) -> str:
+    from mimlab.track.client import words  # imports mlflow
+
+    return words(error)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable
+from concurrent import futures
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -57,9 +58,15 @@ def manifest_path(trial: TrialFolder, step: int) -> str:
 
 
 def write_checkpoint(
-    trial: TrialFolder, state: TrainingState, manifest: CheckpointManifest
+    trial: TrialFolder,
+    state: TrainingState,
+    manifest: CheckpointManifest,
+    before_commit: Callable[[], None] = lambda: None,
 ) -> CheckpointManifest:
-    """Write the state, then the manifest that commits it. `manifest` comes without hashes."""
+    """Write the state, then the manifest that commits it. `manifest` comes without hashes.
+
+    `before_commit` raises if it must not be committed any more: writing the state takes its time.
+    """
     buffer = io.BytesIO()
     torch.save(vars(state), buffer)
     data = buffer.getbuffer()
@@ -71,32 +78,49 @@ def write_checkpoint(
             "sizes": {STATE_FILE: len(data)},
         }
     )
-    trial.store.write_record(manifest_path(trial, state.step), committed)
+    before_commit()
+    trial.store.write_sealed(manifest_path(trial, state.step), committed)
     return committed
 
 
 def read_checkpoint(
     trial: TrialFolder, step: int
 ) -> tuple[TrainingState, CheckpointManifest] | None:
-    """The checkpoint of `step`, None if it is torn, corrupt or not there."""
-    try:
-        manifest = CheckpointManifest.model_validate_json(
-            trial.store.read(manifest_path(trial, step))
-        )
-        data = trial.store.read(trial.file(f"checkpoints/{step_name(step)}/{STATE_FILE}"))
-    except (FileNotFoundError, ValueError):
+    """The checkpoint of `step`, None if it is torn, corrupt or not there.
+
+    Nothing of a state whose hash is not the manifest's is loaded.
+    """
+    found = read_committed(trial, step)
+    if found is None:
         return None
-    if hashlib.sha256(data).hexdigest() != manifest.files.get(STATE_FILE):
-        return None
+    data, manifest = found
     state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     return TrainingState(**state), manifest
 
 
+def read_committed(trial: TrialFolder, step: int) -> tuple[bytes, CheckpointManifest] | None:
+    """The file of the checkpoint of `step`, None if it is torn, corrupt or not there."""
+    manifest = trial.store.read_sealed(manifest_path(trial, step), CheckpointManifest)
+    if manifest is None:
+        return None
+    try:
+        data = trial.store.read(trial.file(f"checkpoints/{step_name(step)}/{STATE_FILE}"))
+    except FileNotFoundError:
+        return None
+    whole = hashlib.sha256(data).hexdigest() == manifest.files.get(STATE_FILE)
+    return (data, manifest) if whole else None
+
+
 def newest_checkpoint(
-    trial: TrialFolder, on_unusable: Callable[[int], None]
+    trial: TrialFolder, on_unusable: Callable[[int], None], *, up_to: int | None = None
 ) -> tuple[TrainingState, CheckpointManifest] | None:
-    """The newest usable checkpoint; `on_unusable` is told the steps of those that are not."""
+    """The newest usable checkpoint, of step `up_to` at most where that is given.
+
+    `on_unusable` is told the steps of those that are not usable.
+    """
     for step in reversed(trial.steps("checkpoints")):
+        if up_to is not None and step > up_to:
+            continue
         found = read_checkpoint(trial, step)
         if found is not None:
             return found
@@ -115,6 +139,11 @@ class BackgroundWriter:
         """Start a write after the one before it, whose error, if any, is raised here."""
         self.wait()
         self._pending = self._executor.submit(write)
+
+    def free(self, within_s: float) -> bool:
+        """Whether no write is pending, or the one that is ends within that time."""
+        pending = self._pending
+        return pending is None or bool(futures.wait([pending], timeout=within_s).done)
 
     def wait(self) -> None:
         """Wait for the pending write. Raises its error."""

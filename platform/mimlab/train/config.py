@@ -90,6 +90,9 @@ class TrainConfig(Section):
     """Largest norm of the gradient; null does not clip."""
     precision: Precision = "fp32"
     """Arithmetic of the forward pass; weights and optimizer stay in fp32."""
+    deterministic: Annotated[bool, NotIdentity()] = False
+    """On GPUs: only kernels that give the same bits each time, which are slower and do not exist
+    for everything. On a CPU all of them do."""
     log_every: Annotated[int, NotIdentity()] = Field(default=10, ge=1)
     """Steps between two points of the training curves."""
     checkpoint: Annotated[CheckpointConfig, NotIdentity()] = CheckpointConfig()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from typing import Any
 
 import safetensors.torch
 import timm
@@ -10,11 +12,15 @@ from timm.models import VisionTransformer
 from torch import Tensor
 
 from mimlab.storage.folders import TrialFolder, step_name
-from mimlab.storage.records import Record
+from mimlab.storage.records import CheckpointManifest, Record
+from mimlab.train.checkpoint import read_checkpoint
+from mimlab.train.log import TrialLog
 from mimlab_objectives.backbones.vit import BackboneParams, VitBackbone
 
 WEIGHTS_FILE = "encoder.safetensors"
 CARD_FILE = "encoder.json"
+ENCODER_PREFIX = "backbone.vit."
+"""Of the encoder's weights among those of an objective."""
 
 
 class EncoderCard(Record):
@@ -51,15 +57,76 @@ def write_export(
         image_size=image_size,
         weights_sha256=hashlib.sha256(data).hexdigest(),
     )
-    trial.store.write_record(f"{folder}/{CARD_FILE}", card)
+    trial.store.write_sealed(card_path(trial, step), card)
     return card
 
 
-def read_card(trial: TrialFolder, step: int) -> EncoderCard | None:
-    """The description of an export, None if the export is not complete."""
-    return trial.store.read_record(
-        trial.file(f"exports/{step_name(step)}/{CARD_FILE}"), EncoderCard
+def write_encoder(
+    trial: TrialFolder,
+    objective: Mapping[str, Any],
+    manifest: CheckpointManifest,
+    *,
+    backbone: BackboneParams,
+    image_size: int,
+) -> EncoderCard:
+    """Export the encoder of an objective's `state_dict`, at the step of a checkpoint."""
+    weights = {
+        name.removeprefix(ENCODER_PREFIX): tensor
+        for name, tensor in objective.items()
+        if name.startswith(ENCODER_PREFIX)
+    }
+    return write_export(
+        trial,
+        weights,
+        step=manifest.step,
+        epoch=manifest.epoch,
+        backbone=backbone,
+        image_size=image_size,
     )
+
+
+def usable_export(
+    trial: TrialFolder, step: int, *, backbone: BackboneParams, image_size: int
+) -> EncoderCard:
+    """The description of a whole export; a corrupt one is made again from its checkpoint.
+
+    Raises ValueError where no checkpoint of that step is left, or it was never complete.
+    """
+    if not trial.store.exists(card_path(trial, step)):
+        raise ValueError(f"trial {trial.id} has no complete export of step {step}")
+    card = read_card(trial, step)
+    if card is not None and _intact(trial, card):
+        return card
+    found = read_checkpoint(trial, step)
+    if found is None:
+        raise ValueError(
+            f"trial {trial.id}: export of step {step} is corrupt, and no checkpoint of that step "
+            "is left to make it again"
+        )
+    state, manifest = found
+    card = write_encoder(trial, state.objective, manifest, backbone=backbone, image_size=image_size)
+    TrialLog(trial).write(
+        "export corrupt", {"step": step, "answer": "exported again from its checkpoint"}
+    )
+    return card
+
+
+def _intact(trial: TrialFolder, card: EncoderCard) -> bool:
+    try:
+        weights_of(trial, card)
+    except (FileNotFoundError, ValueError):
+        return False
+    return True
+
+
+def read_card(trial: TrialFolder, step: int) -> EncoderCard | None:
+    """The description of an export, None if it is not complete or has changed."""
+    return trial.store.read_sealed(card_path(trial, step), EncoderCard)
+
+
+def card_path(trial: TrialFolder, step: int) -> str:
+    """The file that commits an export."""
+    return trial.file(f"exports/{step_name(step)}/{CARD_FILE}")
 
 
 def weights_of(trial: TrialFolder, card: EncoderCard) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -136,7 +136,7 @@ class Feeder:
         self._total = total_steps
         self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
 
-    def feed(self, batches: Iterable[LocalBatch], ahead: int = 2) -> Iterator[Fed]:
+    def feed(self, batches: Iterable[LocalBatch], ahead: int = 2) -> Generator[Fed, None, None]:
         """The batches in order, `ahead` of them prepared before they are asked for."""
         source = iter(batches)
         with single_threaded("feed") as executor:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 
 import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from mimlab.errors import TrialError
 from mimlab.train.clock import PHASES, Clock
@@ -16,14 +19,29 @@ TIMING_KEYS = frozenset(
 """Metrics that differ between two runs of the same step."""
 
 
+HISTORY_STEPS = 300
+"""Whose figures are told when a trial diverges."""
+
+
 class Diverged(TrialError):
     """The loss or the gradient of a step is not finite."""
 
-    def __init__(self, step: int, figures: torch.Tensor) -> None:
+    def __init__(
+        self,
+        step: int,
+        figures: Float[Tensor, "steps figures"],
+        *,
+        last_step: int,
+        unsound: Bool[Tensor, " samples"],
+    ) -> None:
+        """`step`: the first such step; `figures`: of consecutive steps up to `last_step`, at which
+        it was noticed; `unsound`: which samples of the global batch have a loss that is not finite.
+        """
         super().__init__("diverged", f"loss or gradient of step {step} is not finite")
         self.step = step
         self.figures = figures
-        """(steps, figures) of the steps up to it, `FIGURES` first."""
+        self.last_step = last_step
+        self.unsound = unsound
 
 
 class Meter:
@@ -46,6 +64,8 @@ class Meter:
         """
         self._names = names
         self._pending = list(pending.unbind())
+        self._unsound: list[Bool[Tensor, " samples"]] = []
+        self._history: deque[Tensor] = deque(maxlen=HISTORY_STEPS)
         self._clock = clock
         self._scaled = scaled
         self.skipped = skipped
@@ -57,6 +77,7 @@ class Meter:
 
     def add(self, result: StepResult, *, images: int, waited_s: float) -> None:
         self._pending.append(result.figures)
+        self._unsound.append(result.unsound)
         self._images += images
         self._waited_s += waited_s
 
@@ -77,17 +98,30 @@ class Meter:
         if not self._scaled:
             finite &= torch.isfinite(table[:, FIGURES.index("grad_norm")])
         if not finite.all():
-            bad = step - len(finite) + 1 + int((~finite).nonzero()[0])
-            raise Diverged(bad, table)
+            raise self._diverged(step, table, int((~finite).nonzero()[0]))
         return table
+
+    def _diverged(self, step: int, table: Float[Tensor, "steps figures"], row: int) -> Diverged:
+        """The error, where `row` of the pending steps is the first one that is not finite."""
+        rows = deque((*self._history, *table.unbind()), maxlen=HISTORY_STEPS)
+        # Counted from the end: steps that a checkpoint brought have figures only.
+        back = len(table) - row
+        return Diverged(
+            step - back + 1,
+            torch.stack(list(rows)),
+            last_step=step,
+            unsound=self._unsound[-back].cpu(),
+        )
 
     def read(self, step: int) -> dict[str, float]:
         """The metrics of the steps since the last call, of which `step` is the last one.
 
         Raises Diverged, as `check`.
         """
-        columns = dict(zip(self._names, self.check(step).unbind(dim=1), strict=True))
-        self._pending = []
+        table = self.check(step)
+        columns = dict(zip(self._names, table.unbind(dim=1), strict=True))
+        self._history.extend(table.unbind())
+        self._pending, self._unsound = [], []
         self.skipped += int(columns["skipped"].sum())
         self.visible_tokens += float(columns["visible_tokens"].sum())
         elapsed_s = time.perf_counter() - self._started

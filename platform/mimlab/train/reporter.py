@@ -6,11 +6,12 @@ the other.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
 
-from mimlab.storage.control import StopRequest, stop_request
+from mimlab.storage.control import StopRequest, asked_of_workers
 from mimlab.storage.folders import TrialFolder
 from mimlab.storage.journal import Journal
 from mimlab.storage.lease import LeaseLost
@@ -24,7 +25,7 @@ SEGMENT_S = 5.0
 """Between two segments of the journal: a segment is a file."""
 
 
-VOLATILE_KEYS = frozenset({*TIMING_KEYS, *SYSTEM_KEYS})
+VOLATILE_KEYS = frozenset({*TIMING_KEYS, *SYSTEM_KEYS, "train/workers"})
 """Metrics that differ between two runs of the same step."""
 
 
@@ -34,12 +35,15 @@ class Reporter:
     def __init__(
         self, trial: TrialFolder, status: StatusRecord, check_fence: Callable[[], None]
     ) -> None:
-        """`check_fence` raises LeaseLost once another driver has taken over."""
-        self._trial = trial
+        """`check_fence` raises LeaseLost once another driver or a later attempt has taken over."""
+        self._patience = trial.store.patience
+        # The thread has turns of its own, at each of which it tries again.
+        self._trial = at_once = TrialFolder(trial.store.at_once(), trial.id)
         self._status = status
+        self._reason = status.reason
         self._check_fence = check_fence
-        self.journal = Journal(trial, timing_keys=VOLATILE_KEYS)
-        self.stop: StopRequest | None = stop_request(trial)
+        self.journal = self._patience.run(lambda: Journal(at_once, timing_keys=VOLATILE_KEYS))
+        self.stop: StopRequest | None = asked_of_workers(trial)
         self._log = TrialLog(trial)
         self._flushed = time.monotonic()
         self._writing = threading.Lock()
@@ -53,20 +57,44 @@ class Reporter:
             update={"step": step, "epoch": epoch, "images_per_s": images_per_s}
         )
 
+    def waits_for(self, reason: str) -> None:
+        """What hinders saving, and so perhaps training, as the status says it; empty if nothing."""
+        self._reason = reason
+
     def append(self, step: int, metrics: dict[str, float]) -> None:
         """Add a point to the journal; published within `SEGMENT_S`."""
         self.journal.append(step, metrics)
 
     def flush(self) -> None:
-        """Publish the journal now. Raises OSError."""
+        """Publish the journal now. Raises OSError, and LeaseLost where that is another's by now."""
         with self._writing:
+            self._check_fence()
             self.journal.flush()
             self._flushed = time.monotonic()
 
     def close(self) -> None:
-        """Publish everything and end the thread. Raises OSError."""
+        """Publish everything and end the thread. Raises what `flush` does.
+
+        A second call does nothing.
+        """
+        if self._ended():
+            self._patience.run(self._last_words)
+
+    def give_up(self) -> None:
+        """End the thread; publish what the storage takes now."""
+        if self._ended():
+            with contextlib.suppress(OSError):
+                self._last_words()
+
+    def _ended(self) -> bool:
+        """Ends the thread; False if that is done already."""
+        if self._end.is_set():
+            return False
         self._end.set()
         self._thread.join()
+        return True
+
+    def _last_words(self) -> None:
         self.flush()
         self._publish()
 
@@ -88,7 +116,8 @@ class Reporter:
                     self._log.write("storage fails", {"reason": told})
 
     def _publish(self) -> None:
-        self.stop = stop_request(self._trial)
+        self.stop = asked_of_workers(self._trial)
         status = self._status.model_copy(update={"heartbeat": self._status.heartbeat + 1})
         self._status = status
-        self._trial.write_status(status)
+        # Not kept in the status: another thread says it, and neither may undo the other.
+        self._trial.write_status(status.model_copy(update={"reason": self._reason}))

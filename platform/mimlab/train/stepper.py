@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from mimlab.data.source import cut_bounds
 from mimlab.train.clock import Clock
 from mimlab.train.config import TrainConfig
 from mimlab_objectives.keys import key_of
@@ -26,6 +27,9 @@ class StepResult:
 
     figures: Float[Tensor, " figures"]
     """In the order of `Stepper.names`."""
+    unsound: Bool[Tensor, " samples"]
+    """Of the global batch, which samples have a patch whose loss is not finite; empty where the
+    objective's loss does not decompose over patches."""
 
 
 FIGURES = ("loss", "grad_norm", "hidden", "repaired", "visible_tokens", "skipped", "stop")
@@ -87,6 +91,7 @@ class Stepper:
         nominal = float(plan.hidden[0].numel() * self._batch_size)
         totals = self._own_totals(plan, skipped, stop)
         extras = totals.new_zeros(2 * len(self._terms) + len(self._diagnostics))
+        unsound: list[Tensor] = []
         for micro, (part, part_plan) in enumerate(micros := self._micro_batches(batch, plan)):
             # No generator has state to lose: drop path depends on (seed, step, rank, micro) only.
             torch.manual_seed(key_of(self._seed, "drop", progress.step, self._rank, micro))
@@ -95,10 +100,13 @@ class Stepper:
             totals[0] += output.loss_sum.detach()
             totals[1] += output.loss_count.detach()
             extras += self._extras(output)
-        reduced = torch.cat([totals, extras])
+            if output.per_patch_loss is not None:
+                unsound.append(~output.per_patch_loss.isfinite().flatten(1).all(1))
+        flags = self._of_all_ranks(unsound)
+        reduced = torch.cat([totals, extras, flags])
         if self._world > 1:
             dist.all_reduce(reduced)
-        totals, extras = reduced.split([len(totals), len(extras)])
+        totals, extras, flags = reduced.split([len(totals), len(extras), len(flags)])
         loss_sum, count, hidden, repaired, tokens, masks, skips, stops = totals.unbind()
         count = count.clamp(min=1e-12)
         with self._clock.phase("optimizer"):
@@ -106,7 +114,19 @@ class Stepper:
             self.objective.after_step(progress)
         shares = [loss_sum / count, grad_norm, hidden / tokens, repaired / masks]
         own = torch.stack([*shares, tokens - hidden, skips, stops])
-        return StepResult(torch.cat([own, *self._means(extras, len(micros))]))
+        return StepResult(torch.cat([own, *self._means(extras, len(micros))]), flags > 0)
+
+    def _of_all_ranks(self, unsound: list[Tensor]) -> Float[Tensor, " samples"]:
+        """This rank's flags where its samples stand in the global batch: adding up unites them."""
+        if not unsound:
+            return torch.zeros(0, device=self.device)
+        own = torch.cat(unsound).float()
+        if self._world == 1:
+            return own
+        whole = own.new_zeros(self._batch_size)
+        start = cut_bounds(self._batch_size, self._world)[self._rank]
+        whole[start : start + len(own)] = own
+        return whole
 
     def _extras(self, output: ObjectiveOutput) -> Float[Tensor, " extras"]:
         """Sums of the terms, their counts, and the diagnostics, of one micro-batch."""

@@ -30,7 +30,7 @@ def opened_store(config: DataConfig, data: DataSet) -> TokenStore | None:
     if config.tokens is None:
         return None
     try:
-        return TokenStore.open(config.tokens, data)
+        return TokenStore.attached(config.tokens, data)
     except UserError as error:
         raise TrialError("failed", str(error)) from error
 

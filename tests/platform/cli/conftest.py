@@ -10,13 +10,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
+from filelock import FileLock
 
 import mimlab
 import mimlab_objectives
@@ -52,7 +53,7 @@ train:
   log_every: 20
   checkpoint: {every_epochs: 2, keep_last: 3}
 probes:
-  - {name: knn, every_epochs: 8}
+  - {name: knn, every_epochs: 16}
   - {name: linear, at: end, epochs: 5}
 sweep:
   axes:
@@ -192,18 +193,27 @@ class Lab:
         self.folder = folder
         self.store = Store(storage or folder / "runs")
         self._started: list[Running] = []
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         (folder / "tiny.yaml").write_text(study)
 
-    def start(self, *arguments: str) -> Running:
-        """`mimlab ARGUMENTS` as the leader of a process group, as a shell would start it."""
+    def start(
+        self,
+        *arguments: str,
+        under: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+    ) -> Running:
+        """`mimlab ARGUMENTS` as the leader of a process group, as a shell would start it.
+
+        `under`: a command that starts it; `env`: variables besides; `folder`: another to work in.
+        """
         own = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
         path = os.pathsep.join([*_ROOTS, os.environ.get("PYTHONPATH", "")])
         running = Running(
             subprocess.Popen(
-                [sys.executable, "-m", "mimlab.cli.main", *arguments],
-                cwd=self.folder,
-                env=own | {"PYTHONPATH": path, "COLUMNS": "120"},
+                [*under, sys.executable, "-m", "mimlab.cli.main", *arguments],
+                cwd=folder or self.folder,
+                env=own | {"PYTHONPATH": path, "COLUMNS": "120"} | dict(env or {}),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -349,6 +359,13 @@ class Reference:
 
 @pytest.fixture(scope="session")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reference]:
-    lab = Lab(tmp_path_factory.mktemp("reference") / "lab")
-    yield Reference(lab, lab.call("run", "tiny.yaml"))
+    """Run by the first process of the test run that wants it, and shared by all."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    said = shared / "reference.json"
+    with FileLock(shared / "reference.lock"):
+        lab = Lab(shared / "reference")
+        if not said.exists():
+            said.write_text(json.dumps(asdict(lab.call("run", "tiny.yaml"))))
+    yield Reference(lab, Said(**json.loads(said.read_text())))
     lab.close()

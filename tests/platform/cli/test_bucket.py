@@ -91,6 +91,14 @@ def test_results_on_a_server_that_is_away_are_told_in_a_line(call, command) -> N
     assert "cannot be reached; check the address, AWS_ENDPOINT_URL and the network" in said.err
 
 
+def test_under_a_supervisor_a_server_that_is_away_is_waited_for(call, monkeypatch) -> None:
+    monkeypatch.setenv("MIMLAB_SUPERVISED", "1")
+    away = "s3://team/runs?endpoint_override=127.0.0.1:9&scheme=http"
+    said = call("resume", "x", "--storage", away)
+    assert said.code == 75 and "cannot be reached" in said.err
+    assert call("resume", "x", "--storage", "nowhere").code == 2
+
+
 def test_images_in_a_bucket_without_a_data_set_are_refused(refused, bucket) -> None:
     told = refused(f"data.images={bucket.uri('none')}")
     assert "no manifest.json, so this is not a data set" in told
@@ -104,6 +112,7 @@ def test_a_bucket_is_inspected_like_a_folder(call, images: str, intact_digits: P
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_killed_driver_is_resumed_from_a_bucket(
     make_lab, tiny: str, reference, bucket, images: str, mlflow_server: str
 ) -> None:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-HOURS = ("--set", "train.budget={cpu_hours: 0.01}", "--set", "sweep={}")
+HOURS = ("--set", "train.budget={cpu_hours: 0.005}", "--set", "sweep={}")
 
 
 def steps(lab) -> list[int]:
@@ -23,10 +23,10 @@ def test_an_interrupted_study_goes_on_with_the_steps_that_were_measured(make_lab
     lab.wait_for_submission(running)
     running.kill()
     (measured,) = steps(lab)
-    # A core for 36 s.
+    # A core for 18 s.
     assert 100 < measured < 100_000
     (record,) = lab.submission.trial_records()
-    assert record.budget_asked == {"cpu_hours": 0.01}
+    assert record.budget_asked == {"cpu_hours": 0.005}
     assert record.identity["train.budget.steps"] == str(measured)
 
     shown = json.loads(lab.call("plan", "tiny.yaml", *HOURS, "--json").out)

@@ -94,6 +94,7 @@ def test_its_parts_are_listed_and_in_the_schema(mimlab_with: Mimlab, site: Path)
     assert "The loss is multiplied by it." in schema
 
 
+@pytest.mark.slow
 def test_a_study_that_names_them_is_checked_like_any_other(
     mimlab_with: Mimlab, folder: Path, site: Path, tiny: str
 ) -> None:
@@ -107,6 +108,7 @@ def test_a_study_that_names_them_is_checked_like_any_other(
     assert without.returncode == 2 and "no masking is called 'checkerboard'" in without.stderr
 
 
+@pytest.mark.slow
 def test_its_recipe_is_named_like_any_other(
     mimlab_with: Mimlab, folder: Path, site: Path, tiny: str
 ) -> None:
@@ -123,6 +125,7 @@ def test_its_recipe_is_named_like_any_other(
 CODE = "from mimlab.search.fingerprint import *; print(fingerprint(code_zip()))"
 
 
+@pytest.mark.slow
 def test_its_code_is_part_of_the_fingerprint(
     python: Mimlab, folder: Path, site: Path, tmp_path: Path
 ) -> None:
@@ -164,29 +167,42 @@ recipes.add(Recipe(name="mine", module="mine", summary="x", paper="x", settings=
     ("code", "told"),
     [
         ("import nothing_of_that_name", "ModuleNotFoundError: No module named 'nothing_of_that_"),
-        ("raise RuntimeError('two\\nlines')", "RuntimeError: two lines"),
-        ("def broken(:", "SyntaxError: "),
+        pytest.param(
+            "raise RuntimeError('two\\nlines')", "RuntimeError: two lines", marks=pytest.mark.slow
+        ),
+        pytest.param("def broken(:", "SyntaxError: ", marks=pytest.mark.slow),
         (
             TAKEN,
             "masking 'random' is registered twice: by mimlab_objectives.masking.uniform.Random and "
             "by broken_module.Mine",
         ),
-        (UNKNOWN, "ValueError: recipe 'mine': no masking is called 'randm'; there are attentive"),
+        pytest.param(
+            UNKNOWN,
+            "ValueError: recipe 'mine': no masking is called 'randm'; there are attentive",
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["import", "error", "syntax", "taken name", "recipe of an unknown part"],
 )
 def test_a_broken_plug_in_is_one_line(
     mimlab_with: Mimlab, folder: Path, code: str, told: str
 ) -> None:
-    site = broken(folder / "site", code)
-    for arguments in (["list"], ["run", "tiny.yaml"]):
-        said = mimlab_with(site, *arguments)
-        assert (said.returncode, said.stdout) == (2, ""), said
-        assert said.stderr.startswith(
-            "error: plug-in broken-parts: entry point mine = broken_module cannot be loaded: "
-        )
-        assert told in said.stderr and said.stderr.count("\n") == 1
+    said = mimlab_with(broken(folder / "site", code), "run", "tiny.yaml")
+    assert (said.returncode, said.stdout) == (2, ""), said
+    assert said.stderr.startswith(
+        "error: plug-in broken-parts: entry point mine = broken_module cannot be loaded: "
+    )
+    assert told in said.stderr and said.stderr.count("\n") == 1
     assert not (folder / "runs").exists()
+
+
+@pytest.mark.slow
+def test_a_broken_plug_in_is_named_where_parts_are_listed(
+    mimlab_with: Mimlab, folder: Path
+) -> None:
+    said = mimlab_with(broken(folder / "site", "import nothing_of_that_name"), "list")
+    assert (said.returncode, said.stdout) == (2, ""), said
+    assert said.stderr.startswith("error: plug-in broken-parts: ")
 
 
 SHIPPED = """

@@ -53,6 +53,7 @@ def test_the_last_export_is_probed_and_shown(call, folder: Path, made) -> None:
     assert held is not None and held.released
 
 
+@pytest.mark.slow
 def test_the_baselines_are_probed_once_for_all_trials(call, folder: Path, made) -> None:
     options = ("--probe", "low_shot", "--set", "probe.fraction=0.1", "--storage", "results")
     said = call("probe", made.trial.id, *options)

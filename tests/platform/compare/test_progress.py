@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from mimlab.compare.budgets import budget_words, compared_at, time_unit
+from mimlab.compare.progress import mean_workers
 from mimlab.compare.trials import read_trials
+from mimlab.storage.records import JournalPoint
 
 HOUR_MS = 3_600_000
 
@@ -20,6 +22,19 @@ def test_time_is_images_over_rate_and_a_pause_does_not_count(study) -> None:
     assert progress.images == pytest.approx([0, 640, 1280, 1920, 2560, 3200])
     assert progress.tokens[-1] == 3200 * 16 * 0.5
     assert progress.wait_share == pytest.approx(0.25)
+
+
+def test_workers_that_come_and_go_count_by_their_time() -> None:
+    def point(seq: int, images: float, images_per_s: float, workers: float | None) -> JournalPoint:
+        metrics = {"train/images": images, "train/images_per_s": images_per_s}
+        metrics |= {} if workers is None else {"train/workers": workers}
+        return JournalPoint(seq=seq, time_ms=seq, step=seq, metrics=metrics)
+
+    # 10 s with two of them, then 5 s with four.
+    points = [point(1, 100.0, 10.0, 2.0), point(2, 200.0, 20.0, 4.0)]
+    assert mean_workers(points, 1.0) == pytest.approx((10 * 2 + 5 * 4) / 15)
+    assert mean_workers([point(1, 100.0, 10.0, None)], 3.0) == 3.0
+    assert mean_workers([], 3.0) == 3.0
 
 
 def test_between_logged_steps_it_is_linear_and_beyond_them_unknown(study) -> None:

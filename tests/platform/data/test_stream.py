@@ -96,7 +96,7 @@ def joined(ranks: list[list[LocalBatch]]) -> dict[int, LocalBatch]:
                 torch.cat([getattr(part, name) for part in same])
                 for name in ("ids", "epochs", "images", "labels")
             ),
-            skipped=sum(part.skipped for part in same),
+            unreadable=tuple(image for part in same for image in part.unreadable),
         )
         for step, same in parts.items()
     }
@@ -159,7 +159,7 @@ def test_threads_prefetching_and_reading_tasks_change_nothing(split):
     assert_equal(joined(read(split, stop=12)), joined(read(split, stop=12, **other)))
 
 
-@pytest.mark.parametrize("world", [1, 2])
+@pytest.mark.parametrize("world", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_decoding_in_tasks_changes_nothing(split_of, pictures, world):
     split = split_of([data[:50] if i in {4, 33} else data for i, data in enumerate(pictures)])
     resources = ReadResources(tasks=2, cpus=0.2, decode=True)
@@ -221,6 +221,7 @@ def test_an_unreadable_image_is_replaced_by_the_same_one_on_any_number_of_worker
         rows, _ = plan.batch(step)
         bad = np.isin(rows, list(damaged))
         assert batch.skipped == bad.sum()
+        assert {image.sample_id for image in batch.unreadable} == set(rows[bad].tolist())
         assert (batch.ids.numpy()[~bad] == rows[~bad]).all()
         assert not np.isin(batch.ids.numpy(), list(damaged)).any()
         assert batch.labels.tolist() == [i % 10 if i % 7 else -1 for i in batch.ids.tolist()]

@@ -95,7 +95,10 @@ def test_a_probe_that_fails_is_given_up_with_its_reason(exported: Callable) -> N
     bad, good = made.trial.probes()
     assert result == good
     assert (bad.step, bad.probe, bad.metrics) == (9, "knn", {})
-    assert bad.error == f"trial {made.trial.id}: export of step 9 is corrupt"
+    assert (
+        bad.error == f"trial {made.trial.id}: export of step 9 is corrupt, and no "
+        "checkpoint of that step is left to make it again"
+    )
     assert (good.step, good.error) == (24, "")
     assert [line["step"] for line in events(made, "probe failed")] == [9]
     assert scheduler.poll() == []

@@ -21,11 +21,15 @@ from mimlab.storage.records import ProbeRecord, StatusRecord, TrialsRecord
 TWO_WORKERS = "resources={workers: 2, cpus_per_worker: 0.75, max_cpu_hours: 0.25}"
 
 
-def train(made, *, steps: list[int], images_per_s: float = 10.0) -> None:
+def train(
+    made, *, steps: list[int], images_per_s: float = 10.0, workers: float | None = None
+) -> None:
     """Points of the curve, 100 images a step."""
     journal = Journal(made.trial)
     for step in steps:
         metrics = {"train/images": 100.0 * step, "train/images_per_s": images_per_s}
+        if workers is not None:
+            metrics["train/workers"] = workers
         journal.append(step, metrics)
         journal.flush()
 
@@ -71,6 +75,20 @@ def test_hours_are_training_time_and_the_last_probes_on_all_devices(made) -> Non
     assert limit.spent() == pytest.approx(120 * 1.5 / 3600)
 
 
+def test_hours_are_those_of_the_workers_that_there_were(tmp_path: Path, create_tiny) -> None:
+    varying = "resources={workers: {min: 1, max: 2}, cpus_per_worker: 0.5}"
+    made = create_tiny(tmp_path, varying)
+    lease.claim(made.trial, made.submission)
+    made.trial.write_status(StatusRecord(state="running", total_steps=24))
+    limit = HourLimit(made.submission, resources(made))
+    train(made, steps=[10], workers=1.0)  # 10 s a step
+    assert limit.spent() == pytest.approx(100 * 0.5 / 3600)
+    train(made, steps=[20], workers=2.0)
+    assert limit.spent() == pytest.approx((100 + 100 * 2) * 0.5 / 3600)
+    probe(made, step=24, seconds=20.0)  # the workers wait for it
+    assert limit.spent() == pytest.approx((100 + 120 * 2) * 0.5 / 3600)
+
+
 def test_a_trial_that_a_search_adds_later_counts_too(made) -> None:
     limit = HourLimit(made.submission, resources(made))
     assert limit.spent() == 0.0
@@ -79,6 +97,7 @@ def test_a_trial_that_a_search_adds_later_counts_too(made) -> None:
     trials = TrialsRecord(trials=[*known, added])
     made.submission.store.write_record(made.submission.file("trials.json"), trials)
     later = SimpleNamespace(trial=TrialFolder(made.submission.store, added.id))
+    made.submission.store.write_record(later.trial.file("trial.json"), added)
     lease.claim(later.trial, made.submission)
     train(later, steps=[5, 10])
     assert limit.spent() == pytest.approx(100 * 1.5 / 3600)

@@ -165,6 +165,7 @@ sys.stdout.buffer.write(planned.weights[0])
 """
 
 
+@pytest.mark.slow
 def test_timm_s_own_weights_come_from_its_cache_or_say_how(
     create_tiny: Callable, tmp_path: Path
 ) -> None:

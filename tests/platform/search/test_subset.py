@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from mimlab.errors import UserError
+from mimlab.probe.due import due_of
 from mimlab.search.preview import preview
 from mimlab.search.submission import plan_study
-from mimlab.search.trial import due_of
 from mimlab.spec.load import load_study
 from mimlab.spec.study import trial_spec
 

@@ -243,3 +243,44 @@ def test_a_masking_that_follows_a_map_needs_one(studies) -> None:
         "masking.name: prior follows a map of each image: make it with `mimlab data maps` and name "
         "its sidecar, data.sidecars: {prior: FOLDER}"
     )
+
+
+def test_every_number_of_workers_of_a_range_must_divide_a_batch(studies) -> None:
+    workers = {"workers": {"min": 1, "max": 4}}
+    message = refused(studies, "batch_size", train=train_of(64), resources=workers)
+    assert message == (
+        "train.batch_size: 64 images do not divide into 3 equal micro-batches (accumulate 1 × "
+        "workers 3); 60 or 72 would, on 1 to 4 workers"
+    )
+    assert studies.trials(studies.text(train=train_of(72), resources=workers))
+    few = {"workers": {"min": 1, "max": 2}}
+    assert studies.trials(studies.text(train=train_of(64), resources=few))
+
+
+def test_no_number_of_workers_may_part_images_that_are_taken_together(studies) -> None:
+    workers = {"workers": {"min": 1, "max": 2}}
+    message = refused(studies, "batch_size", **GMML, train=train_of(66), resources=workers)
+    assert message == (
+        "train.batch_size: 66 images on 2 workers are 33 each, but groups takes every 2 in a row "
+        "together; 64 or 68 would do"
+    )
+
+
+def train_of(batch_size: int) -> dict[str, Any]:
+    return {"budget": {"epochs": 1}, "batch_size": batch_size}
+
+
+@pytest.mark.parametrize(
+    ("workers", "word", "message"),
+    [
+        ({"min": 4, "max": 2}, "max", "resources.workers.max: should be at least min, 4; found 2"),
+        ({"min": 2}, "workers", "resources.workers.max: is missing and has no default: As many as"),
+        ({"max": 0}, "max", "resources.workers.max: should be greater than or equal to 1; found 0"),
+        ({"max": 2, "mni": 1}, "mni", "resources.workers.mni: unknown key; did you mean `min`?"),
+        ("two", "workers", 'resources.workers: should be a whole number; found "two"'),
+        (0, "workers", "resources.workers: should be greater than or equal to 1; found 0"),
+    ],
+)
+def test_a_wrong_number_of_workers_is_one_error(studies, workers, word: str, message: str) -> None:
+    said = refused(studies, word, resources={"workers": workers})
+    assert said.startswith(message)

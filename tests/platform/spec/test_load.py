@@ -237,7 +237,7 @@ def test_every_problem_is_listed_at_once(studies) -> None:
         f"{where(text, 'epochs: 0')}: train.budget.epochs: should be greater than 0; found 0",
         f"{where(text, 'acumulate')}: train.acumulate: unknown key; did you mean `accumulate`? "
         "The keys here are budget, batch_size, accumulate, optimizer, warmup_epochs, min_lr, "
-        "clip_norm, precision, log_every, checkpoint",
+        "clip_norm, precision, deterministic, log_every, checkpoint",
     ]
 
 

@@ -94,13 +94,13 @@ MIXED: dict[str, Any] = {
 
 
 def test_a_search_begins_with_points_by_chance_the_same_for_the_same_seed(studies) -> None:
-    sweep = MIXED | {"search": optuna(num_trials=30, startup_trials=12)}
+    sweep = MIXED | {"search": optuna(num_trials=30, startup_trials=5)}
     trials = studies.trials(studies.text(sweep=sweep))
-    assert [trial.spec.seed for trial in trials] == [0, 1] * 12
-    assert [trial.index for trial in trials] == list(range(24))
+    assert [trial.spec.seed for trial in trials] == [0, 1] * 5
+    assert [trial.index for trial in trials] == list(range(10))
     found = [trial.point for trial in trials]
     assert found == points(studies, sweep)
-    other = sweep | {"search": optuna(num_trials=30, startup_trials=12, seed=1)}
+    other = sweep | {"search": optuna(num_trials=30, startup_trials=5, seed=1)}
     assert found != points(studies, other)
     for point in found:
         assert ("masking.min_area" in point) == (point["masking.name"] == "block")

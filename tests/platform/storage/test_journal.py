@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -55,6 +57,20 @@ def test_points_run_again_are_compared_and_keep_their_time(tmp_path: Path) -> No
     again.flush()
     assert points(trial) == before
     assert (again.compared, again.differing) == (2, 1)
+
+
+def test_times_never_go_back_when_a_clock_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither while a machine's clock is set back, nor on one whose clock is behind."""
+    trial, clock = trial_in(tmp_path), iter([5_000, 7_000, 2_000, 1_000, 9_000])
+    monkeypatch.setattr(time, "time_ns", lambda: next(clock) * 1_000_000)
+    for steps in ((10, 20, 30), (40, 50)):
+        journal = Journal(trial)
+        for step in steps:
+            journal.append(step, {"train/loss": 1.0})
+        journal.flush()
+    assert [point.time_ms for point in points(trial)] == [5_000, 7_000, 7_000, 7_000, 9_000]
 
 
 def test_not_a_number_equals_itself_when_compared(tmp_path: Path) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import psutil
@@ -12,6 +16,7 @@ import pytest
 from mimlab.errors import UserError
 from mimlab.storage import lease
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
+from mimlab.storage.machine import machine, process_born
 from mimlab.storage.records import LeaseRecord, StatusRecord
 from mimlab.storage.store import Store
 
@@ -27,7 +32,7 @@ def submission(request: pytest.FixtureRequest, tmp_path: Path) -> SubmissionFold
 def held_by(submission: SubmissionFolder, **changes) -> LeaseRecord:
     """A lease file as another driver would have left it."""
     record = LeaseRecord(
-        fence=1, host="elsewhere", pid=1, process_started=0.0, counter=7
+        fence=1, host="elsewhere", machine="another", pid=1, process_born=0, counter=7
     ).model_copy(update=changes)
     submission.store.write_record(submission.file(f"lease/{record.fence:06d}.json"), record)
     return record
@@ -50,11 +55,9 @@ def test_a_released_lease_is_taken_at_once_with_a_higher_number(submission) -> N
 
 
 def test_the_lease_of_a_dead_process_on_this_machine_is_taken_at_once(submission) -> None:
-    import socket
-
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    started = psutil.Process(process.pid).create_time()
-    held_by(submission, host=socket.gethostname(), pid=process.pid, process_started=started)
+    born = process_born(process.pid)
+    held_by(submission, machine=machine(), pid=process.pid, process_born=born)
     with pytest.raises(UserError):
         lease.acquire(submission)
     process.kill()
@@ -63,11 +66,28 @@ def test_the_lease_of_a_dead_process_on_this_machine_is_taken_at_once(submission
 
 
 def test_a_reused_process_number_does_not_hold_a_lease(submission) -> None:
-    import os
-    import socket
-
-    held_by(submission, host=socket.gethostname(), pid=os.getpid(), process_started=1.0)
+    held_by(submission, machine=machine(), pid=os.getpid(), process_born=1)
     assert lease.acquire(submission).fence == 2
+
+
+def test_a_holder_elsewhere_is_waited_for_even_under_the_same_host_name(submission) -> None:
+    """Containers and clones share names; its process number means nothing here."""
+    held_by(submission, host=socket.gethostname(), pid=2**22 + 1)
+    began = time.monotonic()
+    assert lease.acquire(submission, expire_s=0.3).fence == 2
+    assert time.monotonic() - began >= 0.3
+
+
+def test_a_driver_lives_for_as_long_as_it_renews(submission) -> None:
+    own = lease.acquire(submission)
+    assert lease.driven(submission.store, submission.id, own.fence)
+    held_by(submission, fence=2)
+    assert not lease.driven(submission.store, submission.id, own.fence)
+    assert not lease.driven(submission.store, submission.id, 2, expire_s=0.3)
+    renewing = threading.Timer(0.2, held_by, [submission], {"fence": 2, "counter": 8})
+    renewing.start()
+    assert lease.driven(submission.store, submission.id, 2, expire_s=2.0)
+    renewing.join()
 
 
 def test_a_silent_holder_elsewhere_loses_the_lease_after_the_wait(submission) -> None:
@@ -76,9 +96,6 @@ def test_a_silent_holder_elsewhere_loses_the_lease_after_the_wait(submission) ->
 
 
 def test_a_holder_whose_counter_moves_keeps_the_lease(submission) -> None:
-    import threading
-    import time
-
     held_by(submission)
 
     def renew() -> None:
@@ -100,6 +117,20 @@ def test_a_superseded_holder_learns_it_before_it_writes(submission) -> None:
         first.renew()
     with pytest.raises(lease.LeaseLost):
         lease.check_fence(submission.store, submission.id, first.fence)
+
+
+def test_workers_of_an_earlier_attempt_are_shut_out(submission) -> None:
+    trial = TrialFolder(submission.store, "abc")
+    lease.check_attempt(trial, 1)
+    assert lease.begin_attempt(trial, submission.id, 1) == 1
+    lease.check_attempt(trial, 1)
+    # What has outlived it says in the status, too late, that attempt 1 runs.
+    assert lease.begin_attempt(trial, submission.id, 1) == 2
+    lease.check_attempt(trial, 2)
+    with pytest.raises(lease.LeaseLost, match="attempt 1 was superseded by 2"):
+        lease.check_attempt(trial, 1)
+    lease.claim(trial, submission)
+    assert lease.begin_attempt(trial, submission.id, 1) == 3
 
 
 def test_a_trial_that_another_live_submission_runs_is_not_taken(submission) -> None:

@@ -121,7 +121,7 @@ class Seen:
         assert folder == str(self.folder)
         return self.encoder
 
-    def encode_with_ray(self, data: DataSet, out: Path, **options: Any) -> TokenStore:
+    def encode_with_ray(self, data: DataSet, out: Path | str, **options: Any) -> TokenStore:
         """As `mimlab tokens encode` does."""
         return encode_images(
             self.folder, data.root, out, load=self.load, **{"asked": ASKED, **options}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -13,6 +12,7 @@ from mimlab.data.manifest import DataSet
 from mimlab.data.reader import read_rows
 from mimlab.data.views import random_views, render
 from mimlab.errors import UserError
+from mimlab.storage.remote_path import RemotePath
 from mimlab.tokens.encoding import EncodingResources
 from mimlab.tokens.pixels import samples_of
 from mimlab.tokens.plan import ViewsAsked
@@ -83,7 +83,7 @@ def test_features_say_which_image_they_are_of_and_which_part(data, seen, tmp_pat
 @pytest.mark.parametrize(
     "resources",
     [
-        EncodingResources(workers=2, cpus=1, piece_rows=4),
+        pytest.param(EncodingResources(workers=2, cpus=1, piece_rows=4), marks=pytest.mark.slow),
         EncodingResources(workers=1, cpus=2, piece_rows=8, batch=3),
     ],
     ids=["two actors, a row group each", "pieces of two row groups, small batches"],
@@ -98,6 +98,29 @@ def test_the_store_does_not_depend_on_how_it_was_computed(data, seen, tmp_path, 
         ["sidecar.json", "encoder.json", "encoder.safetensors"]
         + [shard.path.name for shard in data.split("train").shards]
     )
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_local")
+def test_in_a_bucket_it_is_the_same_and_goes_on_too(data, seen, tmp_path, bucket):
+    made, out = seen(), bucket.uri("stores/mine")
+    plain = made.encode(data, tmp_path / "plain", asked=ASKED)
+    pieces = EncodingResources(workers=1, cpus=1, piece_rows=4)
+
+    def stop(done: int, *_: int) -> None:
+        if done >= 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        made.encode_with_ray(data, out, resources=pieces, on_progress=stop)
+    reports: list[tuple[int, int, int]] = []
+    other = made.encode_with_ray(
+        data, out, resources=pieces, on_progress=lambda *now: reports.append(now)
+    )
+    assert other.manifest == plain.manifest and reports[0][0] >= 8
+    TokenStore.open(out, data, verify=True)
+    names = [name for name, _ in RemotePath.parse(out).entries()]
+    assert names == sorted(path.name for path in (tmp_path / "plain").iterdir())
 
 
 def test_views_seed_and_encoder_make_another_fingerprint(data, seen, tmp_path):
@@ -125,12 +148,22 @@ def test_an_unreadable_image_is_zeros_and_counted(data, seen, tmp_path):
 
 
 def damage(data: DataSet, row: int) -> None:
-    """Overwrite the middle of an image in its shard, whose size stays the same."""
-    image = read_rows(data.split("train"), np.array([row]))["image"][0].as_py()
-    for shard in data.split("train").shards:
-        content = Path(str(shard.path)).read_bytes()
-        if image in content:
-            Path(str(shard.path)).write_bytes(content.replace(image, b"\0" * len(image)))
+    """Put zeros in the place of an image, in a shard whose pages are whole."""
+    split = data.split("train")
+    image = read_rows(split, np.array([row]))["image"][0].as_py()
+    for shard, entry in zip(split.shards, split.entry.shards, strict=True):
+        table = pq.read_table(str(shard.path))
+        images = table["image"].to_pylist()
+        if image not in images:
+            continue
+        images[images.index(image)] = bytes(len(image))
+        number = table.schema.get_field_index("image")
+        table = table.set_column(number, table.schema.field(number), [images])
+        with pq.ParquetWriter(str(shard.path), table.schema) as writer:
+            for start, rows in zip(
+                np.cumsum([0, *entry.row_groups[:-1]]), entry.row_groups, strict=True
+            ):
+                writer.write_table(table.slice(start, rows), row_group_size=rows)
 
 
 @pytest.mark.usefixtures("ray_local")

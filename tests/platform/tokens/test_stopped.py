@@ -10,6 +10,7 @@ import pytest
 
 from mimlab.data.claiming import Claim
 from mimlab.errors import UserError
+from mimlab.storage.machine import process_born
 from mimlab.tokens.encoding import EncodingResources
 from mimlab.tokens.plan import EncodingPlan
 from mimlab.tokens.store import TokenStore, encoder_sha256
@@ -92,7 +93,7 @@ def test_a_folder_with_something_else_in_it_is_refused(data, seen, tmp_path, ask
 def test_a_folder_that_another_process_fills_is_refused(data, begun, asked):
     made, out = begun
     parent = Claim.own().model_copy(
-        update={"pid": os.getppid(), "process_started": started(os.getppid())}
+        update={"pid": os.getppid(), "process_born": process_born(os.getppid())}
     )
     (out / "encoding" / "claim.json").write_text(parent.model_dump_json())
     with (
@@ -100,12 +101,6 @@ def test_a_folder_that_another_process_fills_is_refused(data, begun, asked):
         unfinished(out, plan_of(made, data, asked), []),
     ):
         pass
-
-
-def started(pid: int) -> float:
-    import psutil
-
-    return psutil.Process(pid).create_time()
 
 
 @pytest.mark.slow
@@ -140,3 +135,5 @@ def test_a_second_call_computes_what_is_missing_also_where_an_actor_is_killed(
     assert reports[0] == (12, 30, 12) and reports[-1] == (30, 30, 12) and len(reports) == 6
     assert store.manifest == made.encode(data, tmp_path / "plain").manifest
     assert not (out / "encoding").exists()
+    files = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "plain").iterdir()}

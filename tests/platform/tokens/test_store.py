@@ -113,6 +113,18 @@ def test_changed_codes_are_found_by_verifying(data, root):
         TokenStore.open(root, data, verify=True)
 
 
+def test_a_flipped_bit_of_a_code_is_found_by_reading(data, root):
+    """By the page's checksum, so that no code is silently another one."""
+    store, path = TokenStore.open(root, data), root / SHARD
+    code = pq.read_table(path)["view_0"][0].as_py()
+    content = bytearray(path.read_bytes())
+    content[content.index(code)] ^= 1
+    path.write_bytes(content)
+    rows = np.arange(data.split("train").num_rows)
+    with pytest.raises(UserError, match=rf"{SHARD}: row group 0"):
+        read_rows(data.split("train"), rows, [images_of(data.split("train")), store.source("t", 0)])
+
+
 def test_codes_beyond_the_vocabulary_are_found_by_verifying(data, root):
     """The widest code of the store is beyond a smaller vocabulary than it was made with."""
     store = TokenStore.open(root, data)

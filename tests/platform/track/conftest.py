@@ -25,6 +25,7 @@ from mimlab.storage.records import (
     StatusRecord,
     SubmissionRecord,
     TrialRecord,
+    TrialsRecord,
     TrialState,
 )
 from mimlab.storage.store import Store
@@ -40,7 +41,7 @@ POINT_MS = 1_700_000_000_000
 
 
 def wait_until(met: Callable[[], bool], otherwise: str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240  # a busy machine takes its time
     while not met():
         assert time.monotonic() < deadline, otherwise
         time.sleep(0.1)
@@ -73,7 +74,17 @@ class Server:
         )
         wait_until(self._answers, "mlflow server did not start")
 
+    def pause(self) -> None:
+        """It keeps its port and takes connections, and answers nothing."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGCONT)
+
     def stop(self) -> None:
+        """kill -9, paused or not."""
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
@@ -125,6 +136,8 @@ class Lab:
         folder = SubmissionFolder(self.store, record.id)
         self.store.write_record(folder.file("submission.json"), record)
         self.store.write(folder.file("study.yaml"), b"study: ratio\n")
+        listed = TrialsRecord(trials=self.trials(record))
+        self.store.write_record(folder.file("trials.json"), listed)
         return record
 
     def trials(self, submission: SubmissionRecord) -> list[TrialRecord]:
@@ -138,12 +151,22 @@ class Lab:
                 resolved={
                     "recipe": "mae",
                     "data": {"images": "/data/digits"},
-                    "masking": {"name": name},
+                    "objective": {"name": "mae"},
+                    "target": {"name": "pixels"},
+                    "masking": {"name": name, "ratio": 0.75},
+                    "probes": [{"name": "knn"}],
                 },
                 identity={"masking.name": name, "masking.ratio": "0.75", "seed": str(i)},
             )
             for i, (trial_id, name) in enumerate(zip(submission.trial_ids, names, strict=False))
         ]
+
+    def written(self, *, name: str = "first", trials: int = 1) -> SubmissionFolder:
+        """A submission with its trials, which no driver has shown yet."""
+        record = self.submission(name=name, trials=trials)
+        for trial in self.trials(record):
+            self.store.write_record(f"trials/{trial.id}/trial.json", trial)
+        return SubmissionFolder(self.store, record.id)
 
     def view(self, submission: SubmissionRecord, trials: list[TrialRecord]) -> MlflowView:
         """As a fresh driver would have it."""

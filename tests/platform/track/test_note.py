@@ -1,38 +1,65 @@
-"""The experiment's note."""
+"""The notes that MLflow shows."""
 
 import json
 from urllib.parse import parse_qs, urlsplit
 
-from mimlab.track.note import MAX_COMPARED, charts_link, compare_link, experiment_note
+from mimlab.track.note import (
+    MAX_COMPARED,
+    Shown,
+    compare_link,
+    experiment_note,
+    submission_note,
+    trial_note,
+)
 
 
-def query_of(link: str) -> dict[str, list[str]]:
-    assert link.startswith("#/")
-    return parse_qs(urlsplit(link[1:]).query)
+def shown(*, count: int = 4, dashboard: str = "", report: bool = False) -> Shown:
+    return Shown(
+        experiment_id="7",
+        parent_id="p" * 32,
+        run_ids=tuple(f"{i:032x}" for i in range(count)),
+        experiment_ids=("7",),
+        dashboard=dashboard,
+        report=report,
+    )
 
 
 def test_the_comparison_address_holds_json_lists() -> None:
-    query = query_of(compare_link(["a1", "b2"], ["7"]))
+    link = compare_link(["a1", "b2"], ["7"])
+    assert link.startswith("#/")
+    query = parse_qs(urlsplit(link[1:]).query)
     assert json.loads(query["runs"][0]) == ["a1", "b2"]
     assert json.loads(query["experiments"][0]) == ["7"]
 
 
-def test_the_charts_address_filters_by_submission() -> None:
-    query = query_of(charts_link("7", "s-1"))
-    assert query == {
-        "searchFilter": ["tags.`mimlab.submission` LIKE '%s-1%'"],
-        "compareRunsMode": ["CHART"],
-    }
-
-
 def test_the_note_asks_the_question_and_leaves_out_an_address_that_is_too_long(lab) -> None:
     def note(count: int) -> str:
-        ids = [f"{i:032x}" for i in range(count)]
-        return experiment_note(
-            lab.submission(), experiment_id="7", run_ids=ids, experiment_ids=["7"]
-        )
+        return experiment_note(lab.submission(), shown(count=count))
 
     assert note(4).startswith("**Does block masking beat random?**")
     assert "compare-runs" in note(MAX_COMPARED)
     assert "compare-runs" not in note(MAX_COMPARED + 1)
     assert "compare-runs" not in note(1)
+
+
+def test_the_note_links_only_to_what_is_there(lab) -> None:
+    submission = lab.submission()
+    assert experiment_note(submission, shown()).splitlines()[0].count("](") == 3
+    without = experiment_note(submission, shown())
+    assert "viewStateShareKey=mimlab-maskings" in without
+    assert "report.html" not in without
+    assert "ashboard" not in without
+    both = experiment_note(submission, shown(dashboard="https://lab.example", report=True))
+    assert f"#/experiments/7/runs/{'p' * 32}/artifacts/report.html" in both
+    assert f"https://lab.example/submissions/{submission.id}" in both
+
+
+def test_a_trial_says_what_it_was_forked_from_and_where_it_can_be_resumed(lab) -> None:
+    submission = lab.submission()
+    [trial] = lab.trials(submission)
+    assert trial_note(trial, submission.id, "") == ""
+    fork = trial.model_copy(update={"parent": "b0a87f9f5ab4"})
+    note = trial_note(fork, submission.id, "https://lab.example")
+    assert "Forked from trial `b0a87f9f5ab4`." in note
+    assert f"https://lab.example/submissions/{submission.id}/trials/{trial.id}" in note
+    assert submission_note(submission, "") == submission.question

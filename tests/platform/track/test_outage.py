@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from mimlab.storage.folders import SubmissionFolder
+from mimlab.track.catch_up import catch_up
 from mimlab.track.drain import Drain
+from mimlab.track.sent import Sent
 from mimlab.track.view import FIRST_WAIT_S, MlflowView
 
 DRIVER = """
@@ -28,6 +30,26 @@ view = MlflowView(folder.store, uri)
 view.open_submission(folder.record(), [trial.record() for trial in folder.trials()])
 print("draining", flush=True)
 view.sync()
+"""
+
+
+ENDING = """
+import sys, time
+from mimlab.storage.folders import SubmissionFolder
+from mimlab.storage.store import Store
+from mimlab.track.drain import Drain
+from mimlab.track.view import MlflowView
+root, uri, submission = sys.argv[1:]
+folder = SubmissionFolder(Store(root), submission)
+view = MlflowView(folder.store, uri)
+view.open_submission(folder.record(), [trial.record() for trial in folder.trials()])
+drain = Drain(view, every_s=0.05)
+drain.start()
+while drain.behind:
+    time.sleep(0.05)
+print("shown", flush=True)
+input()
+print(drain.stop(timeout_s=1.0), drain.behind, drain.lacking, flush=True)
 """
 
 
@@ -123,6 +145,40 @@ def test_a_server_that_is_away_from_the_start_delays_nobody(make_lab, tmp_path: 
     assert not drain.stop(timeout_s=1.0)
     assert time.monotonic() - started < 3.0
     assert not lab.store.exists(f"submissions/{submission.id}/mlflow.json")
+
+
+def test_a_server_that_hangs_keeps_no_driver_from_ending(make_lab, server) -> None:
+    """It takes the connection and the request, and answers nothing."""
+    lab = make_lab(server.uri)
+    submission = lab.written()
+    [trial] = submission.trials()
+    lab.status(trial, "running")
+    points = lab.points(trial, 30)
+    paths = {"PYTHONPATH": ":".join(sys.path), "MLFLOW_HTTP_REQUEST_TIMEOUT": "120"}
+    driver = subprocess.Popen(
+        [sys.executable, "-c", ENDING, str(lab.store.root), lab.uri, submission.id],
+        env=os.environ | paths,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert driver.stdin and driver.stdout
+    assert driver.stdout.readline() == "shown\n"
+    server.pause()
+    points += lab.points(trial, 70)
+    time.sleep(1.0)  # the request is under way
+    started = time.monotonic()
+    said, _ = driver.communicate("end\n", timeout=100)
+    took = time.monotonic() - started
+    server.go_on()
+    assert driver.returncode == 0
+    assert said == "False True 70 points of 1 trial\n"
+    assert took < 60.0
+    # By now the server may or may not have done what it was asked while it was paused.
+    assert catch_up(submission, lab.uri, Sent()) == []
+    expected = [(p.step, p.time_ms, p.metrics["train/loss"]) for p in points]
+    assert lab.history(trial, "train/loss") == expected
+    assert lab.run(trial).info.status == "KILLED"
 
 
 def test_the_drain_shows_what_is_written_and_ends_with_all_of_it(lab) -> None:

@@ -113,6 +113,21 @@ def test_a_driver_that_died_before_it_wrote_the_link_makes_no_second_run(lab) ->
     assert len(lab.client.search_runs([run.info.experiment_id])) == 2
 
 
+def test_the_same_trial_in_another_storage_is_another_run(lab, tmp_path: Path) -> None:
+    _, [trial] = lab.opened()
+    here = lab.points(trial, 5)
+    lab.opened()
+    other = type(lab)(tmp_path / "others", lab.uri, lab.study)
+    _, [same] = other.opened()
+    there = other.points(same, 3)
+    other.opened()
+    assert same.id == trial.id
+    assert other.run(same).info.run_id != lab.run(trial).info.run_id
+    for shown, folder, points in ((lab, trial, here), (other, same, there)):
+        expected = [(p.step, p.time_ms, p.metrics["train/loss"]) for p in points]
+        assert shown.history(folder, "train/loss") == expected
+
+
 def test_what_was_deleted_in_the_page_comes_back(lab) -> None:
     _, [trial] = lab.opened()
     run = lab.run(trial)
@@ -284,3 +299,14 @@ def test_a_view_built_again_in_an_empty_database_is_the_same(lab, make_lab, tmp_
     expected = [(p.step, p.time_ms, p.metrics["train/loss"]) for p in points]
     assert elsewhere.history(trial, "train/loss") == expected
     assert elsewhere.run(trial).data.metrics == points[-1].metrics | {"probe/knn/top1": 0.5}
+
+
+def test_what_differs_since_a_resume_is_a_tag(lab) -> None:
+    view, (trial,) = lab.opened()
+    lab.status(trial, "running")
+    view.sync()
+    assert tags.DIFFERS not in lab.run(trial).data.tags
+    said = ["workers 2 → 1: the samples are the same, floating-point sums are not", "threads 4 → 1"]
+    trial.write_status(trial.status().model_copy(update={"differs": said}))
+    view.sync()
+    assert lab.run(trial).data.tags[tags.DIFFERS] == "; ".join(said)

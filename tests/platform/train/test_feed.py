@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from mimlab.data.decoding import LocalBatch
+from mimlab.data.views import UnreadableImage
 from mimlab.train.clock import Clock
 from mimlab.train.feed import Feeder, Planner
 from mimlab.train.pixels import normalise
@@ -31,7 +32,8 @@ def local(step: int) -> LocalBatch:
     pixels = torch.randint(
         0, 256, (5, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(step)
     )
-    return LocalBatch(step, ids, ids // 20, pixels, torch.zeros_like(ids), skipped=step % 2)
+    torn = (UnreadableImage(7, "torn"),) * (step % 2)
+    return LocalBatch(step, ids, ids // 20, pixels, torch.zeros_like(ids), torn)
 
 
 def feed_threads() -> list[threading.Thread]:

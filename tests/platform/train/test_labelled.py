@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from mimlab.storage.journal import read_points
 from mimlab.train.session import Session
 
@@ -13,6 +15,7 @@ SUPERVISED = (
 )
 
 
+@pytest.mark.slow
 def test_labels_reach_the_objective_and_are_learned(session_of: Callable[..., Session]) -> None:
     longer = ("train.budget={steps: 240}", "train.optimizer.base_lr=1.0e-2", "probes=[]")
     session = session_of(SUPERVISED, *longer, "train.log_every=40")

@@ -9,15 +9,17 @@ import pytest
 import torch
 
 from mimlab.train.clock import PHASES, Clock
-from mimlab.train.meter import TIMING_KEYS, Diverged, Meter
+from mimlab.train.meter import HISTORY_STEPS, TIMING_KEYS, Diverged, Meter
 from mimlab.train.stepper import FIGURES, StepResult
 
 CPU = torch.device("cpu")
 
 
 def step(loss: float, **others: float) -> StepResult:
+    """A step of two samples, of which the second one has the loss."""
     values = {"loss": loss} | others
-    return StepResult(torch.tensor([values.get(name, 0.0) for name in FIGURES]))
+    unsound = torch.tensor([False, not math.isfinite(loss)])
+    return StepResult(torch.tensor([values.get(name, 0.0) for name in FIGURES]), unsound)
 
 
 def empty() -> Meter:
@@ -63,6 +65,29 @@ def test_the_first_step_that_is_not_finite_is_named(value: float) -> None:
         meter.read(10)
     assert caught.value.step == 9
     assert caught.value.figures.shape == (4, len(FIGURES))
+    assert caught.value.last_step == 10
+    assert caught.value.unsound.tolist() == [False, True]
+
+
+def test_what_went_before_is_told_too_as_far_as_it_goes_back() -> None:
+    meter = empty()
+    for first in range(0, 2 * HISTORY_STEPS, 10):
+        add(meter, *(step(float(first + i)) for i in range(10))).read(first + 9)
+    with pytest.raises(Diverged) as caught:
+        add(meter, step(math.nan)).read(2 * HISTORY_STEPS)
+    losses = caught.value.figures[:, FIGURES.index("loss")].tolist()
+    assert losses[:-1] == [float(i) for i in range(HISTORY_STEPS + 1, 2 * HISTORY_STEPS)]
+    assert math.isnan(losses[-1])
+
+
+def test_the_samples_are_those_of_the_bad_step_after_a_resume_too() -> None:
+    # Steps 5 and 6 came with a checkpoint; 7 is sound, 8 is not.
+    brought = add(empty(), step(1.0), step(1.0)).pending()
+    meter = Meter(brought, Clock(CPU), skipped=0, visible_tokens=0.0)
+    with pytest.raises(Diverged) as caught:
+        add(meter, step(1.0), step(math.nan), step(1.0)).check(9)
+    assert caught.value.step == 8
+    assert caught.value.unsound.tolist() == [False, True]
 
 
 def test_a_gradient_that_is_not_finite_is_divergence_too() -> None:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import timm
 import torch
 from timm.models import VisionTransformer
 
+from mimlab.errors import TrialError
 from mimlab.storage import control, lease
 from mimlab.storage.control import StopRequest
 from mimlab.storage.folders import TrialFolder
 from mimlab.storage.journal import read_points
-from mimlab.storage.records import LeaseRecord
-from mimlab.train.checkpoint import newest_checkpoint, read_checkpoint
+from mimlab.storage.records import CheckpointManifest, LeaseRecord
+from mimlab.storage.seal import sealed, unsealed
+from mimlab.train.checkpoint import manifest_path, newest_checkpoint, read_checkpoint
+from mimlab.train.conditions import SUMS
+from mimlab.train.divergence import divergences
 from mimlab.train.export import load_encoder, read_card
 from mimlab.train.reporter import VOLATILE_KEYS
 from mimlab.train.session import Session
@@ -88,10 +92,55 @@ def test_a_stopped_trial_goes_on_to_the_same_bits(
     assert (outcome.state, outcome.reason, outcome.step) == ("stopped", "enough for today", 1)
     control.clear(undisturbed)
     assert session_of().run().state == "finished"
-    assert events(undisturbed, "resumed")[-1]["same_next_batch"] is True
+    resumed = events(undisturbed, "resumed")[-1]
+    assert resumed["same_next_batch"] is True and resumed["exact"] is True
     again = final_state(undisturbed)
     assert all(torch.equal(weights[name], again[name]) for name in weights)
     assert curve(undisturbed) == points
+
+
+def test_a_paused_trial_goes_on_to_the_same_bits(
+    undisturbed: TrialFolder, session_of: Build
+) -> None:
+    weights, points = final_state(undisturbed), curve(undisturbed)
+    forget(undisturbed)
+    control.request_pause(undisturbed, "goes on with 1 worker in place of 2")
+    outcome = session_of().run()
+    assert (outcome.state, outcome.step) == ("pending", 1)
+    control.withdraw_pause(undisturbed)
+    assert session_of().run().state == "finished"
+    again = final_state(undisturbed)
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
+    assert curve(undisturbed) == points
+
+
+def test_what_differs_is_told_and_stays_told(session_of: Build) -> None:
+    session = session_of()
+    trial = session.trial
+    control.request_stop(trial, StopRequest(state="stopped", reason="to move"))
+    assert session.run().step == 1
+    control.clear(trial)
+    saved_on_two_workers(trial, 1)
+    assert session_of().run().state == "finished"
+    said = [f"workers 2 → 1: {SUMS}, nor what is dropped at random"]
+    (resumed,) = events(trial, "resumed")
+    assert resumed["exact"] is False and resumed["differs"] == said
+    assert resumed["same_next_batch"] and resumed["masks_compared"]
+    assert trial.status().differs == said
+    trial.store.remove(trial.file("checkpoints/step_000000024"))
+    assert session_of().run().state == "finished"
+    again = events(trial, "resumed")[-1]
+    assert again["exact"] is True and "differs" not in again
+    found = read_checkpoint(trial, 24)
+    assert found is not None and found[1].differs == trial.status().differs == said
+
+
+def saved_on_two_workers(trial: TrialFolder, step: int) -> None:
+    path = manifest_path(trial, step)
+    manifest = unsealed(trial.store.read(path), CheckpointManifest)
+    assert manifest.conditions is not None and manifest.conditions.workers == 1
+    two = manifest.conditions.model_copy(update={"workers": 2})
+    trial.store.write(path, sealed(manifest.model_copy(update={"conditions": two})))
 
 
 @pytest.mark.parametrize("step", [0, 3, 8, 16, 23], ids=lambda step: f"in step {step}")
@@ -171,12 +220,22 @@ def test_an_export_is_what_plain_timm_loads(undisturbed: TrialFolder) -> None:
 
 def test_whoever_lost_the_lease_commits_nothing(session_of: Build) -> None:
     session = session_of()
-    record = LeaseRecord(fence=2, host="other", pid=1, process_started=0.0, counter=0)
+    record = LeaseRecord(fence=2, host="other", machine="another", pid=1, process_born=0, counter=0)
     path = f"submissions/{session.config.submission_id}/lease/000002.json"
     session.trial.store.write_record(path, record)
     with pytest.raises(lease.LeaseLost):
         session.run()
     assert session.trial.steps("checkpoints") == []
+
+
+def test_a_worker_that_outlived_its_attempt_writes_no_point(session_of: Build) -> None:
+    session = session_of()
+    trial, config = session.trial, session.config
+    lease.begin_attempt(trial, config.submission_id, config.attempt + 1)
+    with pytest.raises(lease.LeaseLost):
+        session.run()
+    assert trial.steps("checkpoints") == []
+    assert read_points(trial.store, trial.file("journal")) == []
 
 
 def test_boards_and_exports_exist_at_every_probe(undisturbed: TrialFolder) -> None:
@@ -186,17 +245,25 @@ def test_boards_and_exports_exist_at_every_probe(undisturbed: TrialFolder) -> No
     assert names == [f"{step:09d}.png" for step in steps]
 
 
-def test_diverging_is_an_outcome_that_names_the_step_and_its_samples(
-    session_of: Build, tmp_path: Path
+def test_diverging_is_an_outcome_that_names_the_step_its_samples_and_what_went_before(
+    session_of: Build,
 ) -> None:
-    from mimlab.errors import TrialError
-
     session = session_of("train.optimizer.base_lr=1.0e+30")
     with pytest.raises(TrialError, match=r"loss or gradient of step \d+ is not finite") as caught:
         session.run()
     assert caught.value.state == "diverged"
-    (name,) = session.trial.store.list(session.trial.file("diverged"))
-    content = json.loads(session.trial.store.read(session.trial.file(f"diverged/{name}")))
-    assert len(content["ids"]) == 100
-    assert str(content["step"]) in str(caught.value)
+    (record,) = divergences(session.trial)
+    assert str(caught.value) == record.reason
+    replay = f"mimlab replay {session.trial.id} --step {record.step} --storage "
+    assert record.replay.startswith(replay) and record.replay in record.reason
+    assert len(record.ids) == len(record.epochs) == 100
+    assert set(record.not_finite) <= set(record.ids)
+    rows = {row.step: row for row in record.last_steps}
+    assert list(rows) == list(range(len(rows))) and max(rows) >= record.step
+    bad = rows[record.step].figures
+    assert not math.isfinite(bad["loss"] + bad["grad_norm"])
+    before = [rows[step].figures for step in range(record.step)]
+    assert all(math.isfinite(f["loss"] + f["grad_norm"]) for f in before)
+    assert [row.lr for row in record.last_steps] == [session.schedule.lr(step) for step in rows]
+    assert (record.scaler, record.checkpoint) == ({}, 0)
     assert session.trial.steps("checkpoints") == []

@@ -95,6 +95,20 @@ def test_lower_precisions_train_towards_the_same_loss(precision: str, session_of
     assert low["loss"] == pytest.approx(full["loss"], rel=0.02)
 
 
+def test_samples_whose_loss_is_not_finite_are_told_whatever_the_micro_batches(
+    session_of: Build,
+) -> None:
+    for accumulate in (1, 4):
+        session = session_of(NO_DROP, f"train.accumulate={accumulate}", "target.norm=none")
+        run, _ = session.prepared(None)
+        images = torch.randn(100, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+        images[[17, 60]] = float("nan")
+        ids = torch.arange(100)
+        plan = run.planner.plan(run.planner.keys(ids, torch.zeros_like(ids)), Progress(0, 0.0))
+        unsound = run.stepper.step(Batch(ids, images), plan, Progress(0, 0.0)).unsound
+        assert unsound.nonzero()[:, 0].tolist() == [17, 60]
+
+
 def test_drop_path_depends_on_the_step_only(session_of: Build) -> None:
     torch.manual_seed(1)
     first, _ = stepped(session_of())

@@ -141,22 +141,28 @@ def test_two_workers_read_the_batches_of_one(trained) -> None:
     assert len(set(hashes(one).values())) == len(hashes(one))
 
 
-@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)], ids=["1 to 2", "2 to 1"])
-def test_a_trial_goes_on_with_another_number_of_workers(
-    trained, trials: Trials, before: int, after: int
-) -> None:
+def test_a_trial_goes_on_with_any_number_of_workers(trained, trials: Trials) -> None:
     trial, told = trials.create(*KEPT)
-    control.request_stop(trial, StopRequest(state="stopped", reason="to move"))
-    stopped = trials.fit(trial, told, workers=before)
-    assert stopped.state == "stopped"
-    assert 0 < stopped.step < 24
-    control.clear(trial)
-    assert trials.fit(trial, told, workers=after) == Outcome(state="finished", step=24)
-    (resumed,) = events(trial, "resumed")
-    assert resumed["step"] == stopped.step
-    assert resumed["same_next_batch"] is True
+    stopped_at, numbers = [0], (1, 2, 4, 1)
+    for workers in numbers[:-1]:
+        control.request_stop(trial, StopRequest(state="stopped", reason="to move"))
+        stopped = trials.fit(trial, told, workers=workers)
+        assert stopped.state == "stopped"
+        assert stopped_at[-1] < stopped.step < 24
+        stopped_at.append(stopped.step)
+        control.clear(trial)
+    assert trials.fit(trial, told, workers=numbers[-1]) == Outcome(state="finished", step=24)
+    said = "the samples are the same, floating-point sums are not"
+    moves = [f"workers {one} → {other}: {said}" for one, other in itertools.pairwise(numbers)]
+    resumes = events(trial, "resumed")
+    assert [resumed["step"] for resumed in resumes] == stopped_at[1:]
+    for resumed, move in zip(resumes, moves, strict=True):
+        assert resumed["same_next_batch"] is True
+        assert resumed["exact"] is False
+        assert resumed["differs"] == [move]
+    assert trial.status().differs == moves
     worlds = [line["world"] for line in events(trial, "training")]
-    assert worlds == [before] * before + [after] * after
+    assert worlds == [number for number in numbers for _ in range(number)]
     assert_same_curve(trained[1][0], trial)
 
 

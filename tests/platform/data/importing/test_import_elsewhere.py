@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 from mimlab.data.claiming import CLAIM, Claim
@@ -21,6 +20,7 @@ from mimlab.data.inspection import inspect
 from mimlab.data.manifest import MANIFEST, DataSet
 from mimlab.data.reader import iter_rows, read_rows
 from mimlab.errors import UserError
+from mimlab.storage.machine import process_born
 from mimlab.storage.remote_path import RemotePath, place_of
 from mimlab.train.fixed_images import fixed_images
 
@@ -126,9 +126,8 @@ def claim_by(uri: str, **changes) -> None:
 
 def test_what_a_killed_import_left_is_removed(ray_local: None, bucket, source: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    started = psutil.Process(process.pid).create_time()
     uri = bucket.uri("shards")
-    claim_by(uri, pid=process.pid, process_started=started)
+    claim_by(uri, pid=process.pid, process_born=process_born(process.pid))
     (place_of(uri) / "work/0-0-0.arrow").write_bytes(b"half")
     with pytest.raises(UserError, match=r"no manifest\.json, so this is not a data set"):
         DataSet.open(uri)
@@ -142,7 +141,7 @@ def test_what_a_killed_import_left_is_removed(ray_local: None, bucket, source: P
 
 
 def test_a_claim_from_another_machine_is_respected(bucket, source: Path) -> None:
-    claim_by(bucket.uri("shards"), host="elsewhere", pid=7)
+    claim_by(bucket.uri("shards"), host="elsewhere", machine="another", pid=7)
     with pytest.raises(UserError, match="process 7 on elsewhere is importing into it; if that has"):
         import_data(source, bucket.uri("shards"))
     assert names(bucket.uri("shards")) == [CLAIM]

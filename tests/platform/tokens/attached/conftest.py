@@ -26,7 +26,7 @@ from mimlab.data.sidecar import (
     StoredViews,
     fingerprint_of,
 )
-from mimlab.data.views import random_views
+from mimlab.data.views import random_views, renderer
 from mimlab.storage import lease
 from mimlab.storage.lease import Lease
 from mimlab.tokens.names import ENCODER, WEIGHTS
@@ -153,7 +153,7 @@ def views_of(count: int = 1, *, image_size: int = 16, seed: int = 9, **augment) 
         count=count,
         image_size=image_size,
         augment=AugmentConfig(**crop),
-        renderer="by hand",
+        renderer=renderer(),
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from mimlab.data.builtin import built_in
 from mimlab.data.manifest import DataSet
+from mimlab.data.views import renderer
 from mimlab.errors import UserError
 from mimlab.search.submission import plan_study, reopen
 from mimlab.spec.checks import legal_trials
@@ -120,6 +121,12 @@ def change_codebook(place: Path) -> None:
     weights.write_bytes(content)
 
 
+def other_renderer(place: Path) -> None:
+    content = json.loads((place / "sidecar.json").read_text())
+    content["views"]["renderer"] = "render 0, opencv 3.0"
+    (place / "sidecar.json").write_text(json.dumps(content))
+
+
 @pytest.mark.parametrize(
     ("harm", "reason"),
     [
@@ -127,8 +134,12 @@ def change_codebook(place: Path) -> None:
         (lambda place: next(place.glob("train-*")).unlink(), "train-00000-of-0000"),
         (truncate, "train-00000-of-0000"),
         (change_codebook, "another codebook under old codes; encode it again"),
+        (
+            other_renderer,
+            f"the pixels of render 0, opencv 3.0, and here they are those of {renderer()}",
+        ),
     ],
-    ids=["other-images", "missing-shard", "truncated-shard", "changed-codebook"],
+    ids=["other-images", "missing-shard", "truncated-shard", "changed-codebook", "other-renderer"],
 )
 def test_what_lies_in_the_folder_is_held_against_the_images(
     digits, write_store, views_of, study, harm, reason

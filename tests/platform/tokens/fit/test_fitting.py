@@ -16,6 +16,7 @@ from mimlab.data.manifest import DataSet
 from mimlab.data.reader import read_rows
 from mimlab.data.views import decode
 from mimlab.errors import UserError
+from mimlab.storage.remote_path import RemotePath
 from mimlab.tokens import passes
 from mimlab.tokens.fitting import FitAsked, FitResult, fit_encoder
 from mimlab.tokens.passes import PassProgress, PassResources
@@ -145,6 +146,23 @@ def test_a_fit_that_failed_goes_on_with_what_it_had(coloured, made, tmp_path, mo
     assert not left.exists() and sorted(p.name for p in tmp_path.iterdir()) == ["again", "plain"]
 
 
+def test_in_a_bucket_it_is_the_same_and_goes_on_too(coloured, made, tmp_path, bucket):
+    def stop(now: PassProgress) -> None:
+        if now.done >= 36:
+            raise KeyboardInterrupt
+
+    out = bucket.uri("tokenizers/mine")
+    again = {"name": "a", "asked": ASKED, "resources": HERE}
+    with pytest.raises(KeyboardInterrupt):
+        fit_encoder(made(), coloured.root, out, on_progress=stop, **again)
+    result = fit_encoder(made(), coloured.root, out, **again)
+    plain = fit_encoder(made(), coloured.root, tmp_path / "plain", **again)
+    assert result.before == 36 and result.saved == plain.saved
+    assert load_encoder(out).weights_sha256() == plain.saved.weights_sha256
+    names = {name for name, _ in RemotePath.parse(bucket.uri("tokenizers")).entries()}
+    assert names == {"mine"}
+
+
 def test_what_another_fit_gathered_is_not_taken(coloured, made, tmp_path):
     def stop(now: PassProgress) -> None:
         if now.stage == "patches":
@@ -270,5 +288,5 @@ def test_two_at_once_do_not_share_a_folder(coloured, made, tmp_path):
 
 def _as_another_process(call: Callable[[], object]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mimlab.tokens.working.os.getpid", lambda: -1)
+        patch.setattr("mimlab.data.claiming.os.getpid", lambda: -1)
         call()

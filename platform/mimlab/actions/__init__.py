@@ -1,0 +1,1 @@
+"""What is done to submissions and trials: sent, stopped, paused, resumed, forked, extended."""

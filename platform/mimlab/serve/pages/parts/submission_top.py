@@ -1,0 +1,112 @@
+"""The top of a submission's page: where it stands, and what may be done to all of it."""
+
+from __future__ import annotations
+
+from nicegui import ui
+
+from mimlab.serve.pages.parts import words
+from mimlab.serve.pages.parts.buttons import ActionButton, ask_budget
+from mimlab.serve.pages.parts.permitted import Verb, of_submission
+from mimlab.serve.pages.parts.refused import Refused
+from mimlab.serve.pages.parts.site import Api
+from mimlab.serve.reading.models import SubmissionSummary
+from mimlab.serve.routes.queue import QueueView
+from mimlab.serve.routes.session import Identity
+
+VERBS: tuple[Verb, ...] = ("stop", "pause", "resume", "retry failed", "extend")
+
+
+class SubmissionTop:
+    """Facts and buttons."""
+
+    def __init__(self, api: Api, identity: Identity, ray: str | None) -> None:
+        """`ray`: Ray's own dashboard; None where there is none."""
+        self._api, self._identity, self._ray = api, identity, ray
+        self._id = ""
+        with ui.element("div").classes("card"):
+            self._facts = ui.element("dl").classes("facts")
+        self._health = ui.label("").classes("warning").props('role="status"')
+        with ui.element("div").classes("tools"):
+            self._buttons: dict[Verb, ActionButton] = {
+                verb: ActionButton(verb, self._act(verb)) for verb in VERBS
+            }
+
+    async def show(self, summary: SubmissionSummary) -> None:
+        """As it is now. Raises Refused."""
+        self._id = summary.id
+        place = await self._place()
+        self._facts.clear()
+        with self._facts:
+            fact("state", summary.state, css=f"state state-{summary.state}")
+            with fact_box("progress"):
+                bar(summary.progress, "progress of the submission")
+            fact("time left", words.time_left(summary) or "–")
+            fact(summary.hours_unit, words.hours(summary))
+            if left := words.hours_left(summary):
+                fact("left to spend", left)
+            fact("trials", words.counted({str(k): v for k, v in summary.trials.items()}))
+            fact(
+                "driver",
+                {True: "lives", False: "none", None: "being watched"}[summary.driver_alive],
+            )
+            fact("by", f"{summary.user}, {words.day(summary.created)}")
+            if place:
+                fact("in the queue", place)
+            if self._ray is not None:
+                with fact_box("Ray"):
+                    ui.link("its jobs", f"{self._ray.rstrip('/')}/#/jobs", new_tab=True)
+        self._health.text = "\n".join(summary.health)
+        for verb, button in self._buttons.items():
+            button.allow(of_submission(verb, self._identity, summary))
+
+    async def _place(self) -> str:
+        try:
+            view = await self._api.get("/queue", QueueView)
+        except Refused:
+            return ""  # the page says of itself what it can
+        waiting = [entry.submission for entry in view.entries if entry.state == "waiting"]
+        return (
+            f"place {waiting.index(self._id) + 1} of {len(waiting)}" if self._id in waiting else ""
+        )
+
+    def _act(self, verb: Verb):
+        async def act() -> None:
+            path = f"/submissions/{self._id}"
+            if verb == "extend":
+                budget = await ask_budget("as the study says epochs")
+                if budget is not None:
+                    await self._api.post(f"{path}/extend", {"budget": budget})
+                    ui.notify("It goes on with the raised budget.")
+                return
+            if verb in ("resume", "retry failed"):
+                body = {"retry_failed": verb == "retry failed"}
+                await self._api.post(f"{path}/resume", body)
+            else:
+                await self._api.post(f"{path}/{verb}")
+            ui.notify(f"{verb.capitalize()}: asked for; it takes effect within seconds.")
+
+        return act
+
+
+def fact(name: str, value: str, *, css: str = "") -> None:
+    """A name and what it is."""
+    with fact_box(name):
+        ui.label(value).classes(css)
+
+
+def fact_box(name: str) -> ui.element:
+    with ui.element("div"):
+        with ui.element("dt"):
+            ui.label(name)
+        return ui.element("dd")
+
+
+def bar(progress: float, label: str) -> None:
+    """A progress bar with its number."""
+    with ui.element("span").classes("bar") as shown:
+        shown.props(
+            f'role="progressbar" aria-valuemin="0" aria-valuemax="100" '
+            f'aria-valuenow="{int(100 * progress)}" aria-label="{label}"'
+        )
+        ui.element("div").style(f"width: {100 * progress:.1f}%")
+    ui.label(words.percent(progress)).style("display: inline")

@@ -1,0 +1,144 @@
+"""What a trial is and was: curves, boards, configuration, lineage, checkpoints, log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from nicegui import ui
+
+from mimlab.serve.pages.parts import figures, words
+from mimlab.serve.pages.parts.boards import board
+from mimlab.serve.pages.parts.frame import section
+from mimlab.serve.pages.parts.site import Api
+from mimlab.serve.pages.parts.text import text_of
+from mimlab.serve.reading.models import Curve, TrialDetail
+
+POINTS = 400
+SHOWN = ("train/loss", "train/grad_norm", "train/lr", "train/images_per_s")
+
+
+class TrialBody:
+    """Sections, each made again only where it has changed."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._known: dict[str, object] = {}
+        section("Curves")
+        self._curves = ui.element("div").classes("boards")
+        self._parts: dict[str, ui.element] = {}
+        for name in ("Board", "Configuration", "Lineage", "Checkpoints", "Log"):
+            section(name)
+            self._parts[name] = ui.element("div")
+
+    async def show(self, detail: TrialDetail) -> None:
+        """As it is now. Raises Refused."""
+        trial = detail.summary
+        asked = {"trial": [trial.id], "metric": list(SHOWN), "points": POINTS}
+        curves = await self._api.changed("/curves", list[Curve], asked)
+        if curves is not None:
+            self._draw_curves(curves, trial.label)
+        self._refresh("Board", trial.board_steps[-1:], lambda: _board(detail))
+        self._refresh("Configuration", detail.resolved_text, lambda: _configuration(detail))
+        self._refresh(
+            "Lineage", (detail.lineage, detail.differs, detail.drift), lambda: _lineage(detail)
+        )
+        self._refresh("Checkpoints", detail.checkpoints, lambda: _checkpoints(detail))
+        self._refresh("Log", detail.log_tail, lambda: _log(detail.log_tail))
+
+    def _refresh(self, name: str, value: object, make: Callable[[], None]) -> None:
+        if name in self._known and self._known[name] == value:
+            return
+        self._known[name] = value
+        self._parts[name].clear()
+        with self._parts[name]:
+            make()
+
+    def _draw_curves(self, curves: Sequence[Curve], label: str) -> None:
+        self._curves.clear()
+        with self._curves:
+            if not curves:
+                ui.label("They begin with the first logged steps.").classes("muted")
+            for curve in curves:
+                figure = figures.curves([curve], {curve.trial_id: label}, {curve.trial_id: label})
+                layout = figure["layout"]
+                assert isinstance(layout, dict)
+                layout |= {"height": 220}
+                with ui.element("figure"):
+                    with ui.element("figcaption"):
+                        ui.label(curve.metric)
+                    ui.plotly(figure).classes("figure")
+
+
+def _board(detail: TrialDetail) -> None:
+    steps = detail.summary.board_steps
+    if not steps:
+        ui.label("None yet.").classes("muted")
+        return
+    with ui.element("div").classes("boards"), ui.element("figure"):
+        board(detail.summary, steps[-1])
+        with ui.element("figcaption"):
+            ui.label(f"step {steps[-1]:,}: inputs, what is masked, what is predicted")
+
+
+def _configuration(detail: TrialDetail) -> None:
+    words_ = "Lines in which its siblings are unlike it are marked."
+    ui.label(words_ if detail.differing_lines else "Its siblings are like it.").classes("muted")
+    with ui.element("div").classes("card"):
+        text_of(
+            detail.resolved_text.splitlines(),
+            label="Resolved configuration",
+            marked=detail.differing_lines,
+        )
+    if detail.differences:
+        rows = [
+            {"id": d.key, "this": d.value or "–", "others": ", ".join(o or "–" for o in d.others)}
+            for d in detail.differences
+        ]
+        columns = [
+            {"name": "id", "label": "key", "field": "id", "align": "left"},
+            {"name": "this", "label": "this trial", "field": "this", "align": "left"},
+            {"name": "others", "label": "its siblings", "field": "others", "align": "left"},
+        ]
+        ui.table(rows=rows, columns=columns).props('flat dense aria-label="Differences"')
+
+
+def _lineage(detail: TrialDetail) -> None:
+    for relative in detail.lineage:
+        with ui.row():
+            ui.label("forked from" if relative.relation == "parent" else "forked into")
+            ui.link(relative.id, f"/trials/{relative.id}")
+            if relative.relation == "parent" and detail.parent_step is not None:
+                ui.label(f"at step {detail.parent_step:,}")
+    for words_ in detail.drift:
+        ui.label(words_).classes("muted")
+    for words_ in detail.differs:
+        ui.label(f"changed at a resume: {words_}").classes("warning")
+    if not detail.lineage and not detail.differs:
+        ui.label("Not forked, and undisturbed.").classes("muted")
+
+
+def _checkpoints(detail: TrialDetail) -> None:
+    if not detail.checkpoints:
+        ui.label("None yet.").classes("muted")
+        return
+    rows = [
+        {
+            "id": c.step,
+            "epoch": f"{c.epoch:.2f}",
+            "size": words.size(c.num_bytes),
+            "differs": "; ".join(c.differs) or "–",
+        }
+        for c in reversed(detail.checkpoints)
+    ]
+    columns = [
+        {"name": "id", "label": "step", "field": "id", "align": "right"},
+        {"name": "epoch", "label": "epoch", "field": "epoch", "align": "right"},
+        {"name": "size", "label": "size", "field": "size", "align": "right"},
+        {"name": "differs", "label": "changed before it", "field": "differs", "align": "left"},
+    ]
+    ui.table(rows=rows, columns=columns).props('flat dense aria-label="Checkpoints"')
+
+
+def _log(lines: Sequence[str]) -> None:
+    with ui.element("div").classes("card"):
+        text_of(lines or ["nothing yet"], label="The end of its log")

@@ -1,0 +1,139 @@
+"""`/submit`: a study is pasted or dropped, checked as one types, planned, billed, submitted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Request
+from nicegui import events, ui
+
+from mimlab.serve.identity.permissions import may, needed_role
+from mimlab.serve.pages.parts.bill import Bill
+from mimlab.serve.pages.parts.buttons import done, main_button
+from mimlab.serve.pages.parts.editor import Editor, problem_words, problems_list
+from mimlab.serve.pages.parts.frame import frame, heading, problem, refusal
+from mimlab.serve.pages.parts.refused import Refused
+from mimlab.serve.pages.parts.site import LIMIT_S, Api, Site
+from mimlab.serve.routes.studies import StudyCheck
+from mimlab.spec.positions import MAX_BYTES
+
+BEGINNING = """\
+study: ratios
+question: Which masking ratio teaches digits best?
+data: {images: digits, image_size: 16, augment: {crop_scale: [0.85, 1.0], flip: 0.0}}
+backbone: {name: vit_tiny_patch16_224, patch_size: 4, embed_dim: 128, depth: 4, num_heads: 4}
+objective: {name: mae, decoder_width: 64, decoder_depth: 2, decoder_heads: 4}
+target: {name: pixels, norm: patch}
+masking: {name: random, ratio: 0.75}
+train:
+  budget: {epochs: 10}
+  batch_size: 128
+  optimizer: {base_lr: 3.0e-3}
+  warmup_epochs: 1
+probes:
+  - {name: knn, at: end}
+sweep:
+  axes:
+    masking.ratio: [0.5, 0.75]
+  seeds: [0]
+"""
+
+
+def add(site: Site) -> None:
+    """Serve it."""
+
+    @ui.page("/submit", response_timeout=LIMIT_S)
+    async def submit(request: Request) -> None:
+        api = site.api(request)
+        try:
+            identity = await api.identity()
+        except Refused as refused:
+            refusal(request, "Submit", refused)
+            return
+        with frame(request, "Submit", identity):
+            heading(
+                "Submit a study", "Paste its YAML, or drop the file; it is checked as you type."
+            )
+            if not may(identity.role, "submit", own=True):
+                problem(f"To submit takes the role {needed_role('submit')}; you are a viewer.")
+                return
+            form = _Form(api)
+            # The first check loads what knows every part, which takes seconds.
+            ui.timer(0.1, lambda: form.check(BEGINNING), once=True)
+
+
+class _Form:
+    """The editor, what is wrong, the plan, and the button that submits."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        upload = ui.upload(
+            label="Drop a study file here, or choose one",
+            auto_upload=True,
+            max_files=1,
+            max_file_size=MAX_BYTES,
+            on_upload=self._dropped,
+            on_rejected=lambda: ui.notify("A study file is below 1 MB.", type="negative"),
+        )
+        upload.props('accept=".yaml,.yml" flat')
+        self._editor = Editor(BEGINNING, self.check, label="Study")
+        with ui.element("div").classes("tools"):
+            self._preset = ui.input("Preset, if any", on_change=self._again)
+            self._preset.props("dense outlined debounce=400")
+        self._said = ui.element("div").props('role="status"')
+        with ui.element("div").classes("tools"):
+            self._plan = ui.button("Show the plan and its bill", on_click=self._ask_plan)
+            self._plan.props("outline no-caps")
+            self._submit = main_button("Submit", self._ask_submit)
+        self._bill = Bill(api)
+
+    async def check(self, text: str) -> None:
+        """Say what is wrong with the study as it stands."""
+        try:
+            body = await self._api.post("/studies/check", self._body())
+            found = StudyCheck.model_validate(body)
+        except Refused as refused:
+            found = StudyCheck(sound=False)
+            self._show([str(refused)])
+        else:
+            self._show([problem_words(p) for p in found.problems])
+        if found.sound:
+            with self._said:
+                ui.label(f"{found.study}: sound, {found.trials} trials").classes("fine")
+        self._plan.set_enabled(found.sound)
+        self._submit.set_enabled(found.sound)
+        del text
+
+    def _show(self, problems: list[str]) -> None:
+        self._said.clear()
+        with self._said:
+            problems_list(problems)
+
+    def _body(self) -> dict[str, Any]:
+        return {"text": self._editor.text, "preset": self._preset.value or None, "overrides": []}
+
+    async def _again(self) -> None:
+        await self.check(self._editor.text)
+
+    async def _dropped(self, event: events.UploadEventArguments) -> None:
+        try:
+            text = (await event.file.read()).decode()
+        except UnicodeDecodeError:
+            ui.notify(f"{event.file.name} is not text in UTF-8.", type="negative")
+            return
+        self._editor.set(text)
+
+    async def _ask_plan(self) -> None:
+        async def act() -> None:
+            await self._bill.make(self._body())
+
+        await done(act)
+
+    async def _ask_submit(self) -> None:
+        async def act() -> None:
+            launched = await self._api.post("/submissions", self._body())
+            ui.navigate.to(f"/submissions/{launched['submission']}")
+
+        self._submit.props("loading")
+        await done(act)
+        self._submit.props(remove="loading")

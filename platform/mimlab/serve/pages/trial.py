@@ -1,0 +1,60 @@
+"""`/trials/{id}`: one trial: what it is, where it stands, what may be done to it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import Request
+from nicegui import ui
+
+from mimlab.errors import UserError
+from mimlab.serve.pages.parts.frame import frame, heading, refusal
+from mimlab.serve.pages.parts.live import follow, notice
+from mimlab.serve.pages.parts.refused import Refused
+from mimlab.serve.pages.parts.site import LIMIT_S, Site
+from mimlab.serve.pages.parts.trial_body import TrialBody
+from mimlab.serve.pages.parts.trial_top import TrialTop
+from mimlab.serve.reading.models import SubmissionDetail, TrialDetail
+from mimlab.serve.services import services_of
+
+
+def add(site: Site) -> None:
+    """Serve it."""
+
+    @ui.page("/trials/{trial_id}", response_timeout=LIMIT_S)
+    async def trial(request: Request, trial_id: str, submission: str = "") -> None:
+        """`submission`: the one that is asked about a trial of several; else the one that runs
+        it."""
+        api = site.api(request)
+        reading = services_of(site.app).reading
+        try:
+            identity = await api.identity()
+            parent = submission or await asyncio.to_thread(reading.submission_of, trial_id)
+            path = f"/submissions/{parent}/trials/{trial_id}"
+            detail = await api.get(path, TrialDetail)
+            of = await api.get(f"/submissions/{parent}", SubmissionDetail)
+        except (Refused, UserError) as error:
+            refusal(request, trial_id, error)
+            return
+        with frame(request, detail.summary.label, identity):
+            with ui.element("div").classes("muted"):
+                ui.link(parent, f"/submissions/{parent}")
+            heading(detail.summary.label, f"trial {trial_id}")
+            said = notice()
+            top = TrialTop(api, identity, site.settings.address)
+            body = TrialBody(api)
+
+            async def show() -> None:
+                top.show(detail, of.summary)
+                await body.show(detail)
+
+            async def look() -> None:
+                nonlocal detail, of
+                changed = await api.changed(path, TrialDetail)
+                changed_of = await api.changed(f"/submissions/{parent}", SubmissionDetail)
+                if changed is not None or changed_of is not None:
+                    detail, of = changed or detail, changed_of or of
+                    await show()
+
+            await show()
+            follow(look, said)

@@ -1,0 +1,1 @@
+"""Fairness between users: what is to run waits until its user's share has room."""

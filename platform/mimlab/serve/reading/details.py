@@ -1,0 +1,108 @@
+"""Everything about one trial."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from mimlab.serve.reading.files import CachedFiles
+from mimlab.serve.reading.models import (
+    CheckpointSummary,
+    Difference,
+    Relative,
+    TrialDetail,
+    TrialSummary,
+)
+from mimlab.serve.reading.yaml_text import leaves, yaml_lines
+from mimlab.storage.records import CheckpointManifest, MlflowLink, StatusRecord, TrialRecord
+
+LOG_LINES = 200
+_STEP = re.compile(r"step_(\d{9})$")
+_NOT_COMPARED = ("seed",)
+
+
+def detail_of(
+    files: CachedFiles,
+    submission_id: str,
+    summary: TrialSummary,
+    record: TrialRecord,
+    status: StatusRecord,
+    siblings: Sequence[TrialRecord],
+    lineage: list[Relative],
+) -> TrialDetail:
+    """`siblings`: the other trials of its submission."""
+    differences = differences_of(record, siblings)
+    lines = list(yaml_lines(record.resolved))
+    keys = {difference.key for difference in differences}
+    link = files.record(f"trials/{record.id}/mlflow.json", MlflowLink)
+    return TrialDetail(
+        summary=summary,
+        submission=submission_id,
+        resolved_text="\n".join(line for _, line in lines) + "\n",
+        differing_lines=[i for i, (path, _) in enumerate(lines) if path in keys],
+        differences=differences,
+        lineage=lineage,
+        checkpoints=checkpoints_of(files, record.id),
+        log_tail=log_tail(files, record.id),
+        mlflow_uri=link.tracking_uri if link else None,
+        mlflow_link=mlflow_link(link),
+        differs=status.differs,
+        parent_step=record.parent_step,
+        drift=record.start.drift if record.start else [],
+    )
+
+
+def differences_of(record: TrialRecord, siblings: Iterable[TrialRecord]) -> list[Difference]:
+    """Keys in which a sibling is unlike this trial, its seed apart."""
+    own = dict(leaves(record.resolved))
+    others = [dict(leaves(sibling.resolved)) for sibling in siblings]
+    keys = dict.fromkeys([*own, *(key for other in others for key in other)])
+    found: list[Difference] = []
+    for key in keys:
+        if key in _NOT_COMPARED:
+            continue
+        value = own.get(key, "")
+        unlike = dict.fromkeys(other.get(key, "") for other in others)
+        unlike.pop(value, None)
+        if unlike:
+            found.append(Difference(key=key, value=value, others=list(unlike)))
+    return found
+
+
+def checkpoints_of(files: CachedFiles, trial_id: str) -> list[CheckpointSummary]:
+    """Those that are committed, ascending."""
+    folder = f"trials/{trial_id}/checkpoints"
+    names = [name for name in files.list(folder) if _STEP.match(name)]
+    paths = [f"{folder}/{name}/manifest.json" for name in names]
+    manifests = [m for m in files.records(paths, CheckpointManifest) if m is not None]
+    return [
+        CheckpointSummary(
+            step=manifest.step,
+            epoch=manifest.epoch,
+            num_bytes=sum(manifest.sizes.values()),
+            differs=manifest.differs,
+        )
+        for manifest in sorted(manifests, key=lambda m: m.step)
+    ]
+
+
+def log_tail(files: CachedFiles, trial_id: str, lines: int = LOG_LINES) -> list[str]:
+    """The last lines of a trial's log; in a bucket each is an object of its own."""
+    path = f"trials/{trial_id}/log.jsonl"
+    if isinstance(files.store.root, Path):
+        try:
+            text = files.store.read(path).decode(errors="replace")
+        except FileNotFoundError:
+            return []
+        return text.splitlines()[-lines:]
+    names = files.list(path)[-lines:]
+    return [files.store.read(f"{path}/{name}").decode(errors="replace").strip() for name in names]
+
+
+def mlflow_link(link: MlflowLink | None) -> str | None:
+    """The address of a run's page; None where MLflow is a local database, which has no page."""
+    if link is None or not link.tracking_uri.startswith(("http://", "https://")):
+        return None
+    base = link.tracking_uri.rstrip("/")
+    return f"{base}/#/experiments/{link.experiment_id}/runs/{link.run_id}"

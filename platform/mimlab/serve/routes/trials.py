@@ -1,0 +1,177 @@
+"""Trials: read, stopped, paused, resumed, forked, extended; their curves and boards."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Depends, Path, Query, Response
+from pydantic import Field
+
+from mimlab.actions import extend, fork, pause, resume, stop
+from mimlab.serve.errors import documented
+from mimlab.serve.identity.callers import Caller
+from mimlab.serve.reading.models import Curve, TrialDetail
+from mimlab.serve.routes import given as given_
+from mimlab.serve.routes.given import (
+    NAME,
+    Budget,
+    Done,
+    Given,
+    Launched,
+    Reader,
+    Retry,
+    SubmissionId,
+    TrialId,
+)
+from mimlab.serve.security.pasted import MAX_OVERRIDES
+from mimlab.serve.services import allowed
+
+router = APIRouter(tags=["trials"], responses=documented(404))
+MAX_STEP = 10**12
+ONE = "/submissions/{submission_id}/trials/{trial_id}"
+
+
+class Changes(given_.Body):
+    """How a fork differs from the trial that it begins at."""
+
+    changes: list[Annotated[str, Field(max_length=10_000)]] = Field(
+        default=[], max_length=MAX_OVERRIDES, examples=[["train.optimizer.base_lr=1.0e-3"]]
+    )
+    """`path=value`."""
+    step: int | None = Field(default=None, ge=0, le=MAX_STEP, examples=[1200])
+    """Of the checkpoint that it begins at; None: the last."""
+
+
+@router.get(ONE, summary="Everything about a trial")
+def get_trial(
+    submission_id: SubmissionId, trial_id: TrialId, _: Reader, given: Given
+) -> TrialDetail:
+    given.trial(submission_id, trial_id)
+    return given.reading.trial(submission_id, trial_id)
+
+
+@router.get("/curves", summary="Metrics of trials over their steps, thinned so that spikes stay")
+def get_curves(
+    trial: Annotated[
+        list[Annotated[str, Field(pattern=NAME)]],
+        Query(min_length=1, max_length=500, description="Trial ids.", examples=["3f9c2a7be104"]),
+    ],
+    metric: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=200)]],
+        Query(min_length=1, max_length=50, description="Metric keys.", examples=["train/loss"]),
+    ],
+    _: Reader,
+    given: Given,
+    points: Annotated[int, Query(ge=4, le=10_000, description="Of a curve, at most.")] = 500,
+) -> list[Curve]:
+    given.known_trials(trial)
+    return given.reading.curves(trial, metric, points)
+
+
+@router.get("/curves/metrics", summary="Metric keys that any of some trials has")
+def get_metrics(
+    trial: Annotated[
+        list[Annotated[str, Field(pattern=NAME)]],
+        Query(min_length=1, max_length=500, description="Trial ids.", examples=["3f9c2a7be104"]),
+    ],
+    _: Reader,
+    given: Given,
+) -> list[str]:
+    given.known_trials(trial)
+    return given.reading.metrics(trial)
+
+
+@router.get(
+    "/trials/{trial_id}/boards/{step}",
+    summary="A board: input, mask and prediction of fixed images",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}, "description": "The picture."}},
+)
+def get_board(
+    trial_id: TrialId,
+    step: Annotated[int, Path(ge=0, le=MAX_STEP, examples=[1200])],
+    _: Reader,
+    given: Given,
+) -> Response:
+    given.known_board(trial_id, step)
+    return Response(given.reading.board(trial_id, step), media_type="image/png")
+
+
+@router.post(f"{ONE}/stop", status_code=202, summary="Save and stop it")
+def stop_trial(
+    submission_id: SubmissionId,
+    trial_id: TrialId,
+    caller: Annotated[Caller, Depends(allowed("stop"))],
+    given: Given,
+) -> Done:
+    given.permit_trial(caller, "stop", submission_id, trial_id)
+    said = stop.stop_trial(given.store, submission_id, trial_id, caller.name)
+    return Done(done="stop", on=trial_id, said=said)
+
+
+@router.post(f"{ONE}/pause", status_code=202, summary="Save, and free its resources")
+def pause_trial(
+    submission_id: SubmissionId,
+    trial_id: TrialId,
+    caller: Annotated[Caller, Depends(allowed("pause"))],
+    given: Given,
+) -> Done:
+    given.permit_trial(caller, "pause", submission_id, trial_id)
+    said = pause.pause_trial(given.store, submission_id, trial_id, caller.name)
+    return Done(done="pause", on=trial_id, said=said)
+
+
+@router.post(f"{ONE}/resume", status_code=202, summary="Go on with it")
+def resume_trial(
+    submission_id: SubmissionId,
+    trial_id: TrialId,
+    caller: Annotated[Caller, Depends(allowed("resume"))],
+    given: Given,
+    how: Annotated[Retry, Body()] = Retry(),  # noqa: B008  FastAPI's way, and it is frozen
+) -> Launched:
+    given.permit_trial(caller, "resume", submission_id, trial_id)
+    resume.resume_trial(
+        given.store,
+        submission_id,
+        trial_id,
+        caller.name,
+        launcher=given.launcher(caller),
+        retry_failed=how.retry_failed,
+    )
+    return Launched.of(given, submission_id)
+
+
+@router.post(f"{ONE}/fork", status_code=202, summary="Begin a new trial at one of its checkpoints")
+def fork_trial(
+    submission_id: SubmissionId,
+    trial_id: TrialId,
+    asked: Changes,
+    caller: Annotated[Caller, Depends(allowed("fork"))],
+    given: Given,
+) -> Launched:
+    given.permit_trial(caller, "fork", submission_id, trial_id)
+    given.checker.check_changes(asked.changes)
+    submission = fork.fork(
+        given.store,
+        trial_id,
+        asked.changes,
+        step=asked.step,
+        launcher=given.launcher(caller),
+        by=caller.name,
+    )
+    return Launched.of(given, submission)
+
+
+@router.post(f"{ONE}/extend", status_code=202, summary="Raise its budget")
+def extend_trial(
+    submission_id: SubmissionId,
+    trial_id: TrialId,
+    asked: Budget,
+    caller: Annotated[Caller, Depends(allowed("extend"))],
+    given: Given,
+) -> Launched:
+    given.permit_trial(caller, "extend", submission_id, trial_id)
+    submission = extend.extend(
+        given.store, trial_id, asked.budget, launcher=given.launcher(caller), by=caller.name
+    )
+    return Launched.of(given, submission)

@@ -1,0 +1,1 @@
+"""What keeps others out, and hostile input harmless."""

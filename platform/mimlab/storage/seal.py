@@ -1,0 +1,40 @@
+"""Records that tell whether a bit of them has changed: JSON with a hash of all the rest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, TypeVar
+
+from mimlab.storage.records import Record
+
+RecordT = TypeVar("RecordT", bound=Record)
+
+SEAL = "seal"
+"""The key that holds the hash."""
+
+
+def sealed(record: Record) -> bytes:
+    """The record's file."""
+    content = record.model_dump(mode="json")
+    return json.dumps(content | {SEAL: _hash(content)}, indent=1).encode() + b"\n"
+
+
+def unsealed(data: bytes, kind: type[RecordT]) -> RecordT:
+    """The record in a file. Raises ValueError if it is not what was sealed.
+
+    A file that has no seal, as earlier versions wrote it, is taken as it is; one flipped bit cannot
+    make such a file of a sealed one, because a record refuses keys that it does not know.
+    """
+    content = json.loads(data)
+    if not isinstance(content, dict):
+        raise ValueError(f"not a {kind.__name__}")
+    seal = content.pop(SEAL, None)
+    if seal is not None and seal != _hash(content):
+        raise ValueError(f"{kind.__name__}: its content has changed")
+    return kind.model_validate_json(json.dumps(content))
+
+
+def _hash(content: dict[str, Any]) -> str:
+    """Of the content itself, not of the record: defaults of later versions do not change it."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,144 @@
+"""`make chaos`: a study under a seeded schedule of faults, on a real Ray cluster."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from chaos.faults import FAULTS
+from chaos.nodes import Nodes
+from chaos.rounds import Place, Round, disturbed, undisturbed
+from chaos.tracking import TrackingServer
+
+FAULTS_A_ROUND = 4
+DISK_MIB = 400
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--injections", type=int, default=100, help="faults in all; default: 100")
+    parser.add_argument("--seed", type=int, default=0, help="of the schedule; default: 0")
+    parser.add_argument("--faults", default=",".join(FAULTS), help="names, by commas; default: all")
+    parser.add_argument("--steps", type=int, default=6000, help="of the study; default: 6000")
+    parser.add_argument("--minutes", type=float, default=600, help="no new round after these")
+    parser.add_argument("--page", type=Path, help="where the table is written to")
+    asked = parser.parse_args()
+    names = [name for name in asked.faults.split(",") if name]
+    if unknown := set(names) - FAULTS.keys():
+        parser.error(f"no such fault: {', '.join(sorted(unknown))}; there are {', '.join(FAULTS)}")
+    with tempfile.TemporaryDirectory(prefix="chaos-") as name, _disk(Path(name) / "runs") as small:
+        if not small and "fill_disk" in names:
+            print("left out: fill_disk, which needs a disk of its own (mount is not permitted)")
+            names.remove("fill_disk")
+        rounds, page = run(Path(name), asked, names)
+    print(page)
+    if asked.page:
+        asked.page.write_text(page)
+    sys.exit(any(found.broken for found in rounds) or not all_recovered(rounds))
+
+
+def run(folder: Path, asked: argparse.Namespace, names: list[str]) -> tuple[list[Round], str]:
+    """All rounds, and their page."""
+    nodes, tracking = Nodes(folder, count=2, cpus=3), TrackingServer(folder)
+    place = Place(folder / "runs", nodes, tracking, asked.steps)
+    rounds, began = list[Round](), time.monotonic()
+    try:
+        nodes.start()
+        tracking.start()
+        quiet, quiet_s = undisturbed(place)
+        print(f"undisturbed: {quiet_s:.0f} s", flush=True)
+        for number, chosen in enumerate(schedule(names, asked.injections, asked.seed)):
+            if time.monotonic() - began > 60 * asked.minutes:
+                break
+            nodes.start()
+            rounds.append(disturbed(place, number, chosen, quiet, asked.seed))
+            for injection in rounds[-1].injections:
+                print(f"{number:3d} {injection}", flush=True)
+            print(f"{number:3d} {rounds[-1].seconds:.0f} s, {rounds[-1].broken or 'all holds'}")
+            if not rounds[-1].broken:
+                shutil.rmtree(rounds[-1].folder)
+    finally:
+        nodes.stop()
+        tracking.kill()
+    return rounds, table(rounds, quiet_s, asked.seed)
+
+
+def schedule(names: Sequence[str], injections: int, seed: int) -> Iterator[list[str]]:
+    """Each fault as often as the others, shuffled, cut into rounds."""
+    dice, drawn = random.Random(seed), []
+    while len(drawn) < injections:
+        drawn += dice.sample(list(names), len(names))
+    for start in range(0, injections, FAULTS_A_ROUND):
+        yield drawn[start : min(start + FAULTS_A_ROUND, injections)]
+
+
+def all_recovered(rounds: Sequence[Round]) -> bool:
+    return all(injection.recovered for found in rounds for injection in found.injections)
+
+
+def table(rounds: Sequence[Round], quiet_s: float, seed: int) -> str:
+    """A line for each fault: how often, what it cost, and whether everything held."""
+    lines = [
+        f"# {sum(len(found.injections) for found in rounds)} faults, {len(rounds)} submissions",
+        "",
+        f"{datetime.date.today().isoformat()}, seed {seed}, {os.cpu_count()} cores, commit "
+        f"{_commit()}. Seconds and steps are medians.",
+        "",
+        "| fault | injected | recovered | to the first step, s | until as far again, s "
+        "| steps done twice | invariants held |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name in FAULTS:
+        found = [(i, not r.broken) for r in rounds for i in r.injections if i.fault == name]
+        if not found:
+            continue
+        of_fault = [injection for injection, _ in found]
+        cells = [
+            f"`{name}`",
+            f"{len(found)}",
+            f"{sum(injection.recovered for injection in of_fault)}",
+            f"{statistics.median(injection.to_first_step_s for injection in of_fault):.1f}",
+            f"{statistics.median(injection.lost_s for injection in of_fault):.1f}",
+            f"{statistics.median(injection.lost_steps for injection in of_fault):.0f}",
+            f"{sum(held for _, held in found)}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    elapsed = sum(found.seconds for found in rounds)
+    lines += ["", f"Undisturbed: {quiet_s:.0f} s. "]
+    if rounds:
+        lines[-1] += f"Goodput: {len(rounds) * quiet_s / elapsed:.2f} of {elapsed:,.0f} s."
+    lines += [f"- {found.folder.name}: {what}" for found in rounds for what in found.broken]
+    return "\n".join(lines) + "\n"
+
+
+@contextlib.contextmanager
+def _disk(folder: Path) -> Iterator[bool]:
+    """A small file system at `folder`; False where this user may not mount one."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", str(folder)]
+    mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
+    try:
+        yield mounted
+    finally:
+        if mounted:
+            subprocess.run(["umount", "--lazy", str(folder)], check=False)
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+if __name__ == "__main__":
+    main()

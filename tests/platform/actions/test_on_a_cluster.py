@@ -1,0 +1,176 @@
+"""Actions on a real Ray head: submitted, stopped, resumed, paused, put back and forked."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from mimlab.actions.fork import fork
+from mimlab.actions.pause import pause_trial
+from mimlab.actions.ray_jobs import RayJobs
+from mimlab.actions.resume import resume_submission, resume_trial
+from mimlab.actions.status import standing
+from mimlab.actions.stop import stop_submission
+from mimlab.actions.submit import submit
+from mimlab.errors import UserError
+from mimlab.storage import lease
+from mimlab.storage.folders import SubmissionFolder, TrialFolder
+from mimlab.storage.journal import read_points
+from mimlab.storage.store import Store
+
+pytestmark = [pytest.mark.slow, pytest.mark.own_cluster, pytest.mark.timeout(2400)]
+
+PATIENCE_S = 900.0
+STEPS = 400
+CHANGES = [
+    f"train.budget={{steps: {STEPS}}}",
+    "train.checkpoint.every_epochs=1",
+    "probes=[]",
+    "resources={concurrent_trials: 1}",
+]
+TWO = "sweep={axes: {masking.ratio: [0.5, 0.75]}}"
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as open_ones:
+        sockets = [open_ones.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayJobs]:
+    """A Ray head with its dashboard, whose nodes have another mimlab than what is sent, or none."""
+    folder = tmp_path_factory.mktemp("ray")
+    port, dashboard, agent, client = free_ports(4)
+    # Ray's sockets lie below it, and their paths have a limit of 107 bytes.
+    temporary = Path("/tmp", f"ray-{os.getpid()}")
+    env = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    env.pop("PYTHONPATH", None)
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
+                *(f"--port={port}", f"--dashboard-port={dashboard}", f"--temp-dir={temporary}"),
+                f"--dashboard-agent-listen-port={agent}",
+                f"--ray-client-server-port={client}",
+                *("--num-cpus=3", "--object-store-memory=300000000"),
+            ],
+            env=env,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    jobs = RayJobs(f"http://127.0.0.1:{dashboard}")
+    wait_for(lambda: answers(jobs), "no dashboard came")
+    yield jobs
+    dying = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for each in dying:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
+    process.wait()
+
+
+def answers(jobs: RayJobs) -> bool:
+    try:
+        jobs.state("none")
+    except UserError:
+        return False
+    return True
+
+
+def wait_for(met: Callable[[], bool], otherwise: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not met():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(0.2)
+
+
+def sent(text: str, store: Store, head: RayJobs, *changes: str) -> SubmissionFolder:
+    """A submission that its driver has written."""
+    found = submit(
+        text,
+        store=store,
+        launcher=head,
+        user="ada",
+        preset=None,
+        overrides=[*CHANGES, *changes],
+    )
+    folder = SubmissionFolder(store, found)
+    wait_for(lambda: store.exists(folder.file("submission.json")), head.log_tail(found, 50))
+    return folder
+
+
+def has_checkpoint(trial: TrialFolder) -> bool:
+    return bool(trial.steps("checkpoints")) and trial.status().state == "running"
+
+
+def test_submitted_stopped_and_resumed_to_the_end(head, tiny_study, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    folder = sent(tiny_study, store, head)
+    (trial,) = folder.trials()
+    assert folder.record().user == "ada"
+    wait_for(lambda: has_checkpoint(trial), "no checkpoint came")
+    assert standing(store, folder.id, head).job == "running"
+    stop_submission(store, folder.id, "bob", head)
+    wait_for(lambda: head.state(folder.id) == "failed", "the driver did not end")
+    status = trial.status()
+    assert (status.state, status.reason) == ("stopped", "stopped by bob")
+    assert status.step < STEPS and lease.driver_of(folder) is None
+    resume_submission(store, folder.id, "bob", launcher=head)
+    wait_for(lambda: head.state(folder.id) == "ended", "the study did not end")
+    assert trial.status().state == "finished" and trial.status().attempt == 2
+    assert "going on" not in head.log_tail(folder.id, 5)
+    forked = fork(store, trial.id, ["train.budget.steps=480"], launcher=head, by="ada")
+    (child,) = SubmissionFolder(store, forked).trials()
+    wait_for(lambda: head.state(forked) == "ended", "the fork did not end")
+    assert child.status().state == "finished" and child.status().attempt == 1
+    points = read_points(store, child.file("journal"))
+    assert points[0].step == STEPS + 5 and points[-1].step == 480
+
+
+def test_a_trial_is_paused_and_put_back_while_the_driver_runs(
+    head, tiny_study, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    folder = sent(tiny_study, store, head, TWO)
+    first, other = folder.trials()
+    wait_for(lambda: has_checkpoint(first), "no checkpoint came")
+    pause_trial(store, folder.id, first.id, "bob")
+    wait_for(lambda: other.status().state == "running", "the other did not take its place")
+    assert first.status().reason == "paused by bob"
+    resume_trial(store, folder.id, first.id, "bob", launcher=None)
+    wait_for(lambda: head.state(folder.id) == "ended", "the study did not end")
+    assert {first.status().state, other.status().state} == {"finished"}
+    assert first.status().attempt == 2 and other.status().attempt == 1
+    held = lease.current(store, folder.id)
+    assert held is not None and held.fence == 1
+
+
+def test_what_only_the_driver_can_refuse_is_told_by_its_log(
+    head, tiny_study, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    found = submit(
+        tiny_study,
+        store=store,
+        launcher=head,
+        user="ada",
+        preset=None,
+        overrides=["resources={cpus_per_worker: 64}"],
+    )
+    wait_for(lambda: head.state(found) == "failed", "the driver did not refuse it")
+    told = standing(store, found, head)
+    assert told.trials == [] or {trial.state for trial in told.trials} == {"pending"}
+    assert "64" in head.log_tail(found, 20)

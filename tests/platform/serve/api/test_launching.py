@@ -1,0 +1,204 @@
+"""From a pasted study to what runs: submit, wait, start, stop, go on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mimlab.actions.launch import innermost
+from mimlab.actions.ray_jobs import RayJobs
+from mimlab.actions.submit import is_elsewhere
+from mimlab.serve.queue.queued import Queued
+
+
+def test_a_study_waits_for_its_user_s_share_and_is_started_with_its_name(
+    site: Callable, study: str
+) -> None:
+    dashboard = site()
+    ada, operator = dashboard.user("ada", "submitter"), dashboard.user("root", "operator")
+    operator("PUT", "/quotas", json={"default": {"cpus": 1.0}})
+    ids = []
+    for _ in range(2):
+        answer = ada("POST", "/submissions", json={"text": study, "overrides": ["sweep.seeds=[7]"]})
+        assert answer.status_code == 202, answer.text
+        ids.append(answer.json()["submission"])
+    assert len(set(ids)) == 2
+    dashboard.services.admission.round()
+    cluster = dashboard.cluster
+    assert cluster.started == ids[:1]
+    words = cluster.words[ids[0]]
+    assert words[0] == "supervise"
+    assert words[words.index("--by") + 1] == "ada"
+    assert "sweep.seeds=[7]" in words
+    queue = operator("GET", "/queue").json()
+    assert [(e["submission"], e["state"]) for e in queue["entries"]] == [
+        (ids[0], "started"),
+        (ids[1], "waiting"),
+    ]
+    assert queue["shares"][0]["in_use"] == {"gpus": 0.0, "cpus": 1.0}
+    assert ada("POST", f"/submissions/{ids[0]}/stop").status_code == 202
+    dashboard.services.admission.round()
+    assert cluster.started == ids
+    said = [(line["who"], line["what"]) for line in operator("GET", "/audit").json()]
+    assert said == [("root", "set quotas"), ("ada", "submit"), ("ada", "submit"), ("ada", "stop")]
+
+
+def test_what_waits_is_withdrawn_by_its_user_alone(site: Callable, study: str) -> None:
+    dashboard = site()
+    ada, bob = (dashboard.user(name, "submitter") for name in ("ada", "bob"))
+    launched = ada("POST", "/submissions", json={"text": study}).json()
+    number = launched["waiting"]
+    assert bob("DELETE", f"/queue/{number}").status_code == 403
+    assert bob("POST", f"/submissions/{launched['submission']}/stop").status_code == 403
+    assert ada("DELETE", f"/queue/{number}").json()["done"] == "withdraw"
+    assert dashboard.services.admission.round() == []
+    again = ada("DELETE", f"/queue/{number}")
+    assert again.status_code == 422
+    assert "waits no longer" in again.json()["error"]["message"]
+
+
+def test_what_could_never_run_is_refused_with_the_key_to_change(site: Callable, study: str) -> None:
+    dashboard = site()
+    client = dashboard.client()
+    client("PUT", "/quotas", json={"default": {"cpus": 1.0}})
+    answer = client(
+        "POST", "/submissions", json={"text": study, "overrides": ["resources.cpus_per_worker=2"]}
+    )
+    assert answer.status_code == 422
+    assert "concurrent_trials" in answer.json()["error"]["message"]
+    assert client("GET", "/queue").json()["entries"] == []
+
+
+def test_an_operator_says_what_is_urgent(site: Callable, study: str) -> None:
+    dashboard = site()
+    client = dashboard.client()
+    client("PUT", "/quotas", json={"total": {"cpus": 1.0}})
+    first, second = (client("POST", "/submissions", json={"text": study}).json() for _ in range(2))
+    answer = client("PUT", f"/queue/{second['waiting']}/priority", json={"priority": 5})
+    assert answer.json()["priority"] == 5
+    dashboard.services.admission.round()
+    assert dashboard.cluster.started == [second["submission"]]
+    assert first["submission"] not in dashboard.cluster.started
+    assert client("PUT", "/queue/99/priority", json={"priority": 5}).status_code == 404
+
+
+def test_a_study_that_is_not_sound_is_not_queued(site: Callable, study: str) -> None:
+    client = site().client()
+    answer = client("POST", "/submissions", json={"text": study.replace("0.75", "7")})
+    assert answer.status_code == 422
+    assert answer.json()["error"]["message"].startswith("study.yaml:7: masking.ratio:")
+    assert client("GET", "/queue").json()["entries"] == []
+
+
+def test_a_check_says_every_line_that_is_wrong(site: Callable, study: str) -> None:
+    client = site().client()
+    sound = client("POST", "/studies/check", json={"text": study}).json()
+    assert (sound["sound"], sound["study"], sound["trials"]) == (True, "tiny", 1)
+    wrong = study.replace("0.75", "7").replace("depth: 2", "dept: 2")
+    found = client("POST", "/studies/check", json={"text": wrong}).json()
+    assert not found["sound"]
+    assert {(p["line"], p["field"]) for p in found["problems"]} == {
+        (4, "backbone.dept"),
+        (7, "masking.ratio"),
+    }
+
+
+def test_a_resume_waits_in_the_queue_too(site: Callable, tiny_submission: str) -> None:
+    dashboard = site()
+    client = dashboard.client()
+    answer = client("POST", f"/submissions/{tiny_submission}/resume")
+    assert answer.status_code == 202, answer.text
+    assert answer.json() == {"submission": tiny_submission, "waiting": 1}
+    dashboard.services.admission.round()
+    words = dashboard.cluster.words[tiny_submission]
+    assert words[:2] == ["supervise", tiny_submission]
+    assert client("GET", f"/submissions/{tiny_submission}/log").json()["lines"][0] == "began"
+
+
+@pytest.fixture
+def tiny_submission(create_study: Callable, tmp_path: Path, study: str) -> str:
+    file = tmp_path / "study.yaml"
+    file.write_text(study)
+    return create_study(file, f"storage={tmp_path / 'results'}").submission.id
+
+
+def test_what_a_submission_holds_is_shown_by_the_read_model(
+    site: Callable, tiny_submission: str
+) -> None:
+    client = site().client()
+    (listed,) = client("GET", "/submissions").json()
+    assert (listed["id"], listed["num_trials"]) == (tiny_submission, 1)
+    detail = client("GET", f"/submissions/{tiny_submission}").json()
+    trial = detail["trials"][0]["id"]
+    path = f"/submissions/{tiny_submission}/trials/{trial}"
+    assert client("GET", path).json()["summary"]["id"] == trial
+    assert client("GET", f"/curves?trial={trial}&metric=train/loss").json() == []
+    assert client("GET", f"/trials/{trial}/boards/5").status_code == 404
+
+
+def test_a_fork_names_nothing_outside_the_roots(site: Callable, tiny_submission: str) -> None:
+    client = site().client()
+    trial = client("GET", f"/submissions/{tiny_submission}").json()["trials"][0]["id"]
+    path = f"/submissions/{tiny_submission}/trials/{trial}/fork"
+    answer = client("POST", path, json={"changes": ["backbone.init=/etc/passwd"]})
+    assert answer.status_code == 422
+    assert "outside" in answer.json()["error"]["message"]
+
+
+def test_the_queue_does_not_hide_that_a_cluster_is_elsewhere(site: Callable) -> None:
+    queue = site().services.queue
+    here, there = RayJobs("http://127.0.0.1:8265"), RayJobs("http://203.0.113.7:8265")
+    assert innermost(Queued(queue, here, "ada")) is here
+    assert is_elsewhere(Queued(queue, there, "ada"))
+    assert not is_elsewhere(Queued(queue, here, "ada"))
+
+
+@pytest.mark.slow
+def test_a_bill_is_measured_in_the_background(site: Callable, study: str) -> None:
+    client = site().client()
+    made = client("POST", "/studies/plans", json={"text": study})
+    assert made.status_code == 202
+    deadline = time.monotonic() + 280
+    path = f"/studies/plans/{made.json()['id']}"
+    while (plan := client("GET", path).json())["state"] not in ("done", "failed"):
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    assert plan["error"] is None
+    assert plan["plan"]["num_trials"] == 1
+    assert plan["plan"]["bill"]["shapes"][0]["steps"] == 24
+
+
+def test_a_plan_is_its_user_s_ends_at_its_limit_and_leaves_nothing_running(
+    site: Callable, study: str
+) -> None:
+    dashboard = site()
+    dashboard.services.plans.limit_s = 0.2
+    ada, bob = (dashboard.user(name, "submitter") for name in ("ada", "bob"))
+    plan = ada("POST", "/studies/plans", json={"text": study}).json()["id"]
+    deadline = time.monotonic() + 60
+    while (found := ada("GET", f"/studies/plans/{plan}").json())["state"] != "failed":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert "0.2 seconds" in found["error"]
+    assert bob("GET", f"/studies/plans/{plan}").status_code == 404
+
+
+def test_the_queue_is_looked_at_as_long_as_the_application_runs(
+    site: Callable, study: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mimlab.storage import lease
+
+    monkeypatch.setattr(lease, "RENEW_S", 0.05)
+    dashboard = site()
+    with dashboard.services.admission.running():
+        assert "queue" in {thread.name for thread in threading.enumerate()}
+        dashboard.client()("POST", "/submissions", json={"text": study})
+        deadline = time.monotonic() + 30
+        while not dashboard.cluster.started and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert len(dashboard.cluster.started) == 1
+    assert "queue" not in {thread.name for thread in threading.enumerate()}

@@ -1,0 +1,206 @@
+"""The pages in a real browser, over a storage that drivers and workers have written to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(900)]
+WAIT_MS = 180_000
+"""The first check of a study loads every part of the science, on a machine that may be busy."""
+KNN = "probe/knn/top1"
+SUBMISSION = "ratio-20260115-101500"
+_CONTRAST = """
+() => {
+  const channel = (v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const luminance = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+  const numbers = (text) => text.match(/[\\d.]+/g).map(Number);
+  const ground = (element) => {
+    for (let e = element; e; e = e.parentElement) {
+      const found = numbers(getComputedStyle(e).backgroundColor);
+      if (found.length < 4 || found[3] > 0.9) return found.slice(0, 3);
+    }
+    return [255, 255, 255];
+  };
+  const low = [];
+  for (const e of document.querySelectorAll('main *, header *')) {
+    const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+    const style = getComputedStyle(e);
+    if (!own || !e.offsetParent || e.closest('[aria-disabled=true], svg, .q-icon')) continue;
+    const [a, b] = [luminance(numbers(style.color)), luminance(ground(e))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) low.push(`${e.textContent.trim().slice(0, 40)}: ${ratio.toFixed(2)}`);
+  }
+  return low;
+}"""
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory, storage_at: Any) -> Any:
+    """Four trials, one of which stopped, and one that nobody runs any more."""
+    storage = storage_at(tmp_path_factory.mktemp("serve") / "runs")
+    trials = [storage.trial(n, r) for n in ("random", "block") for r in (0.5, 0.75)]
+    submission = storage.submission(SUBMISSION, trials)
+    for i, trial in enumerate(trials):
+        storage.owner(trial, submission)
+        storage.points(trial, [3.0 / step for step in range(1, 40)])
+        storage.board(trial, 100, (200, 40 * i, 60))
+        storage.board(trial, 200, (20, 40 * i, 160))
+        storage.checkpoint(trial, 200)
+        storage.probe(trial, 200, 0.5 + i / 50)
+        storage.status(trial, "finished", 400, 400)
+    storage.status(trials[2], "stopped", 200, 400, reason="asked to")
+    storage.status(trials[3], "running", 200, 400)
+    return storage
+
+
+@pytest.fixture(scope="module")
+def address(serve: Callable[[Path], str], written: Any) -> str:
+    return serve(written.store.root)
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """Fails the test where the page says an error on its console."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    opened = context.new_page()
+    opened.set_default_timeout(WAIT_MS)
+    said: list[str] = []
+    opened.on("console", lambda m: said.append(m.text) if m.type == "error" else None)
+    opened.on("pageerror", lambda error: said.append(str(error)))
+    yield opened
+    context.close()
+    assert said == []
+
+
+def test_the_list_leads_to_a_submission_and_a_trial(page: Page, address: str) -> None:
+    page.goto(address)
+    page.get_by_role("link", name=SUBMISSION).click()
+    page.wait_for_url(f"**/submissions/{SUBMISSION}")
+    page.get_by_role("link", name="block 0.75 · seed 0").wait_for()
+    assert page.locator(".state-lost").first.inner_text() == "lost"
+    page.get_by_role("link", name="block 0.5 · seed 0").click()
+    page.get_by_text("asked to").wait_for()
+    marked = [line.strip() for line in page.locator(".differs").all_inner_texts()]
+    assert marked == ['name: "block"', "ratio: 0.5"]
+
+
+def test_sorting_and_filtering_by_keyboard(page: Page, address: str) -> None:
+    page.goto(f"{address}/submissions/{SUBMISSION}")
+    page.get_by_label("Filter").fill("block")
+    page.get_by_text("random 0.5 · seed 0").wait_for(state="hidden")
+    page.get_by_label("Filter").fill("")
+    header = page.locator("th", has_text="knn")
+    for order in (sorted, lambda found: sorted(found, reverse=True)):
+        header.press("Enter")
+        page.wait_for_timeout(500)
+        place = header.evaluate("e => e.cellIndex + 1")
+        cells = page.locator(f"tbody td:nth-child({place})")
+        scores = [float(text) for text in cells.all_inner_texts()]
+        assert scores == order(scores) and len(scores) == 4
+
+
+def test_curves_comparison_and_boards(page: Page, address: str) -> None:
+    page.goto(f"{address}/submissions/{SUBMISSION}?tab=Curves")
+    page.locator(".scatterlayer .trace").nth(3).wait_for()
+    page.get_by_role("tab", name="Comparison").click()
+    page.locator(".heatmap-label text", has_text="56.0").wait_for()
+    page.get_by_role("tab", name="Boards").click()
+    last = page.locator("figure img").first
+    last.wait_for()
+    assert str(last.get_attribute("src")).endswith("/200")
+    page.get_by_role("slider").press("ArrowLeft")
+    page.locator('figure img[src$="/100"]').nth(3).wait_for()
+    assert last.evaluate("e => e.decode().then(() => e.naturalWidth)") == 96
+
+
+def test_a_page_follows_what_is_written(page: Page, address: str, written: Any) -> None:
+    page.goto(f"{address}/submissions/{SUBMISSION}")
+    page.get_by_text("asked to").wait_for()
+    trial = written.trial("block", 0.5)
+    written.status(trial, "failed", 250, 400, reason="the disk burned")
+    page.get_by_text("the disk burned").wait_for()
+    page.locator(".state-failed").first.wait_for()
+    written.status(trial, "stopped", 200, 400, reason="asked to")
+
+
+def test_a_button_that_may_not_be_pressed_says_why(page: Page, address: str) -> None:
+    page.goto(f"{address}/trials/random-0.5-0")
+    button = page.get_by_role("button", name="Resume")
+    button.wait_for()
+    assert button.get_attribute("aria-disabled") == "true"
+    button.press("Enter")
+    page.get_by_text("nothing of it is left to do").wait_for()
+
+
+def test_a_study_is_checked_as_one_types(page: Page, address: str) -> None:
+    page.goto(f"{address}/submit")
+    page.get_by_text("sound, 2 trials").wait_for()
+    page.locator(".cm-line", has_text="batch_size").click()
+    page.keyboard.press("End")
+    page.keyboard.type("x")
+    page.get_by_text("line 10").wait_for()
+    assert page.get_by_role("button", name="Submit", exact=True).is_disabled()
+
+
+def test_what_is_not_there_is_said(page: Page, address: str) -> None:
+    page.goto(f"{address}/submissions/nothing")
+    page.get_by_text("there is no submission 'nothing'").wait_for()
+    page.goto(f"{address}/trials/nothing")
+    page.get_by_role("alert").wait_for()
+
+
+PATHS = ("/", f"/submissions/{SUBMISSION}", "/trials/block-0.5-0", "/submit", "/queue", "/login")
+
+
+@pytest.mark.parametrize("look", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_page_scrolls_sideways_and_all_text_stands_out(
+    browser: Browser, address: str, width: int, look: Any
+) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=look)
+    page = context.new_page()
+    page.set_default_timeout(WAIT_MS)
+    for path in PATHS:
+        page.goto(f"{address}{path}")
+        page.locator("main h1").wait_for()
+        page.wait_for_timeout(1500)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+        assert page.evaluate(_CONTRAST) == [], path
+    context.close()
+
+
+def test_the_keyboard_reaches_the_content_first_and_sees_where_it_is(
+    page: Page, address: str
+) -> None:
+    page.goto(address)
+    page.get_by_role("link", name=SUBMISSION).wait_for()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.tagName") == "MAIN"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Filter"
+
+
+def test_light_and_dark_are_remembered(page: Page, address: str) -> None:
+    page.goto(address)
+    page.get_by_role("button", name="Colours").press("Enter")
+    page.locator("body.body--dark").wait_for()
+    page.goto(f"{address}/queue")
+    page.locator("body.body--dark").wait_for()
+
+
+def test_an_empty_dashboard_says_what_to_do(
+    page: Page, serve: Callable[[Path], str], tmp_path: Path
+) -> None:
+    page.goto(serve(tmp_path))
+    page.get_by_text("Nothing has been submitted yet").wait_for()
+    page.get_by_role("link", name="Submit a study").click()
+    page.wait_for_url("**/submit")

@@ -1,0 +1,74 @@
+"""Which buttons may be pressed, and what the others say."""
+
+from __future__ import annotations
+
+import pytest
+
+from mimlab.serve.identity.permissions import PERMISSIONS, Action, Reach, Role
+from mimlab.serve.pages.parts.permitted import VERBS, of_submission, of_trial, why_not
+from mimlab.serve.reading import Reading
+from mimlab.serve.routes.session import Identity
+
+
+def identity(name: str, role: Role) -> Identity:
+    permissions: dict[Action, Reach] = {
+        action: reaches[role] for action, reaches in PERMISSIONS.items()
+    }
+    return Identity(name=name, role=role, permissions=permissions, local=False, csrf_token=None)
+
+
+ADA = identity("ada", "submitter")
+"""Who submitted what `storage` holds."""
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_roles(verb) -> None:
+    assert why_not(verb, identity("bo", "viewer"), "bo")
+    assert why_not(verb, identity("bo", "submitter"), "bo") == ""
+    assert "ada submitted it" in why_not(verb, identity("bo", "submitter"), "ada")
+    assert why_not(verb, identity("bo", "operator"), "ada") == ""
+
+
+@pytest.mark.parametrize(
+    ("states", "allowed"),
+    [
+        (["finished", "finished"], {"extend"}),
+        (["finished", "stopped"], {"resume", "extend"}),
+        (["pending", "preempted"], {"resume"}),
+        (["failed", "diverged"], {"retry failed"}),
+        (["running", "finished"], {"resume", "extend"}),
+    ],
+)
+def test_what_nobody_drives(storage, states, allowed: set[str]) -> None:
+    trials = [storage.trial(seed=seed) for seed in range(2)]
+    submission = storage.submission(trials=trials)
+    for trial, state in zip(trials, states, strict=True):
+        storage.status(trial, state)
+    summary = Reading(storage.store).submission(submission.id).summary
+    found = {verb for verb in VERBS if not of_submission(verb, ADA, summary)}
+    assert found == allowed
+
+
+def test_what_is_driven_is_stopped_and_paused_and_not_resumed(storage) -> None:
+    trials = [storage.trial(seed=seed) for seed in range(2)]
+    submission = storage.submission(trials=trials)
+    storage.lease(submission)
+    storage.status(trials[0], "running", 10)
+    summary = Reading(storage.store).submission(submission.id).summary
+    found = {verb for verb in VERBS if not of_submission(verb, ADA, summary)}
+    assert found == {"stop", "pause"}
+
+
+def test_a_fork_begins_at_a_checkpoint(storage) -> None:
+    trial = storage.trial()
+    submission = storage.submission(trials=[trial])
+    storage.status(trial, "stopped", 10)
+    reading = Reading(storage.store)
+    summary = reading.submission(submission.id).summary
+    detail = reading.trial(submission.id, trial.id)
+    assert "no checkpoint" in of_trial("fork", ADA, detail, summary)
+    storage.checkpoint(trial, 10)
+    detail = reading.trial(submission.id, trial.id)
+    assert of_trial("fork", ADA, detail, summary) == ""
+    assert of_trial("resume", ADA, detail, summary) == ""
+    assert of_trial("extend", ADA, detail, summary) == "it has not finished"
