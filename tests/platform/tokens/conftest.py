@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -105,27 +106,28 @@ def data(
     )
 
 
+def given(encoder: PatchEncoder, saved: str, folder: str) -> PatchEncoder:
+    """As every process loads it; nothing that goes to them may name the registry, and with it parts
+    of modules that they do not have."""
+    assert folder == saved
+    return encoder
+
+
 class Seen:
     """An encoder, and the folder where it is saved."""
 
-    def __init__(self, folder: Path, kind: type[PatchEncoder], offset: int) -> None:
-        self.encoder = register(kind)(SeenParams(offset=offset), GRID)
+    def __init__(self, folder: Path, encoder: PatchEncoder, offset: int) -> None:
+        self.encoder = encoder
         self.folder = folder
         folder.mkdir()
         (folder / ENCODER).write_text(f'{{"offset": {offset}}}')
         patches = {"patches": np.full((SeenCodes.width, 3 * 8 * 16), offset, np.float32)}
         safetensors.numpy.save_file(patches, folder / WEIGHTS)
 
-    def load(self, folder: str) -> PatchEncoder:
-        """As every process does."""
-        assert folder == str(self.folder)
-        return self.encoder
-
     def encode_with_ray(self, data: DataSet, out: Path | str, **options: Any) -> TokenStore:
         """As `mimlab tokens encode` does."""
-        return encode_images(
-            self.folder, data.root, out, load=self.load, **{"asked": ASKED, **options}
-        )
+        usual = {"asked": ASKED, "load": partial(given, self.encoder, str(self.folder))}
+        return encode_images(self.folder, data.root, out, **{**usual, **options})
 
     def encode(
         self,
@@ -154,8 +156,9 @@ def seen(tmp_path: Path) -> Iterator[Callable[..., Seen]]:
     cloudpickle.register_pickle_by_value(module)
 
     def made(kind: EncodedKind = "codes", *, offset: int = 0) -> Seen:
-        part = SeenCodes if kind == "codes" else SeenFeatures
-        return Seen(tmp_path / f"{kind}-{offset}", part, offset)
+        part = register(SeenCodes if kind == "codes" else SeenFeatures)
+        encoder = part(SeenParams(offset=offset), GRID)
+        return Seen(tmp_path / f"{kind}-{offset}", encoder, offset)
 
     yield made
     cloudpickle.unregister_pickle_by_value(module)

@@ -124,10 +124,10 @@ def test_a_second_call_computes_what_is_missing_also_where_an_actor_is_killed(
         encoder.encode = dying
         return encoder
 
-    made.load = load
     store = made.encode_with_ray(
         data,
         out,
+        load=load,
         resources=EncodingResources(workers=1, cpus=1, piece_rows=4),
         on_progress=lambda *now: reports.append(now),
     )
