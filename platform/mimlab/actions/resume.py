@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from mimlab.actions import audit
 from mimlab.actions.bundle import bundled
 from mimlab.actions.launch import Launcher
@@ -12,6 +14,9 @@ from mimlab.storage.asked import ask, asked_of, asked_of_whole, paused, withdraw
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
 from mimlab.storage.records import DONE, RESTARTED
 from mimlab.storage.store import Store
+
+ANSWER_S, POLL_S = 5.0, 0.2
+"""How long a driver's answer is waited for: it looks for requests every second."""
 
 
 def resume_submission(
@@ -56,22 +61,39 @@ def resume_trial(
     trial = trial_in(submission, trial_id)
     refuse_ended(trial, retry_failed=retry_failed)
     details = {"submission": submission_id, "retry_failed": retry_failed}
+    said = ""
     if lease.driver_of(submission) is not None:
         if trial.status().state in lease.UNDER_WAY and trial_id not in asked_of(submission):
             raise UserError(f"trial {trial_id} is being run, or waits for its turn")
         ask(submission, "resume", by, trial_id)
-        said = f"trial {trial_id} is put back into the driver that runs its submission"
-    elif launcher is None:
-        raise UserError(
-            f"no driver runs submission {submission_id}; name what should start one, e.g. a "
-            "cluster by --address"
-        )
-    else:
+        said = _answer(submission, trial_id)
+    if not said:
+        if launcher is None:
+            raise UserError(
+                f"no driver runs submission {submission_id}; name what should start one, e.g. a "
+                "cluster by --address"
+            )
         withdraw(submission, trial_id)
         start_driver(submission, launcher, retry_failed=retry_failed, only=trial_id)
         said = f"trial {trial_id}: a driver is being started for it"
     audit.record(store, by, "resume", trial_id, details)
     return said
+
+
+def _answer(submission: SubmissionFolder, trial_id: str) -> str:
+    """What the driver that runs makes of a resume, in words; empty where it ended instead."""
+    until = time.monotonic() + ANSWER_S
+    while trial_id in asked_of(submission):
+        if lease.driver_of(submission) is None:
+            return ""
+        if time.monotonic() > until:
+            return (
+                f"the driver of trial {trial_id}'s submission is asked to put it back and has not "
+                "answered yet: the trial is still saving, or the driver is about to end, and then "
+                "the submission's next resume puts it back"
+            )
+        time.sleep(POLL_S)
+    return f"trial {trial_id} is put back into the driver that runs its submission"
 
 
 def start_driver(

@@ -103,11 +103,13 @@ class Driver:
         self.limit_reached = ""
         """That the hours are spent and something is left to do, in words."""
         self._options = options or Options()
-        self.requests = Requests(self._at_once, partial(self.stop, "stopped"), self._ready_again)
-        """What users ask for meanwhile."""
         self._paused: frozenset[str] = frozenset()
         """Trials that wait until they are resumed, by their ids, since before this run."""
         self._stopping = threading.Event()
+        self.requests = Requests(
+            self._at_once, partial(self.stop, "stopped"), self._ready_again, self._stopping
+        )
+        """What users ask for meanwhile."""
         self._asked: StopRequest | None = None
         self._view = MlflowView(self._at_once.store, submission.record().tracking_uri)
         self._trials = {record.id: record for record in submission.trial_records()}
@@ -222,9 +224,16 @@ class Driver:
         if self._stopping.is_set():
             self._settle(trials)
             return
+        baselines = self._start_baselines(next(iter(self._trials.values())))
         hours, disk = self.hours.watched(self._reach_limit), self.disk.watched(self.trials)
-        with hours, disk, self.requests.watched():
-            self._tune(trials, at_once)
+        with hours, disk:
+            while True:
+                with self.requests.watched():
+                    self._tune(trials, at_once)
+                    self._await(baselines)
+                trials = self._settle(trials)
+                if not trials:
+                    break
         if not self.open_trials() and not self._to_come():
             self.limit_reached = ""  # too late to keep anything from being finished
 
@@ -234,7 +243,6 @@ class Driver:
 
     def _tune(self, trials: list[TrialFolder], at_once: int) -> None:
         study = self.planned.study
-        baselines = self._start_baselines(next(iter(self._trials.values())))
         told = Told(
             storage=str(self.submission.store.root),
             submission_id=self.submission.id,
@@ -271,7 +279,8 @@ class Driver:
                 failure_config=ray.tune.FailureConfig(max_failures=MAX_TRIAL_DEATHS),
             ),
         ).fit()
-        self._settle(trials)
+
+    def _await(self, baselines: ray.ObjectRef | None) -> None:
         if baselines is None:
             return
         if self._stopping.is_set():
@@ -296,7 +305,7 @@ class Driver:
 
     def _ready_again(self, trial: TrialFolder) -> bool:
         """Let a trial that is resumed wait for its turn. Raises LeaseLost."""
-        if trial.id not in self._trials or self._stopping.is_set():
+        if trial.id not in self._trials:
             return False
         self._check_fence()
         try:
@@ -359,8 +368,9 @@ class Driver:
         running = {trial.id for trial in trials}
         return {t.id: t.probes() for t in self.submission.trials() if t.id not in running}
 
-    def _settle(self, trials: list[TrialFolder]) -> None:
-        """Trials whose process could not write its own end get a true status.
+    def _settle(self, trials: list[TrialFolder]) -> list[TrialFolder]:
+        """Trials whose process could not write its own end get a true status; those that were
+        resumed too late for Tune to start them again are returned.
 
         Raises ConnectionError, and leaves them as they are, if they lost the cluster and not it
         them; LeaseLost if they are another driver's.
@@ -369,12 +379,16 @@ class Driver:
             raise ConnectionError("the Ray cluster does not answer any more")
         self._check_fence()
         died = StopRequest(state="failed", reason="its process died too often: see log.jsonl")
+        back = self.requests.back()
         for trial in trials:
             status = trial.status()
-            if status.state in ("running", "probing", "pending"):
+            if trial.id not in back and status.state in ("running", "probing", "pending"):
                 end = control.stop_request(trial) or self._asked or died
                 update = {"state": end.state, "reason": end.reason}
                 trial.write_status(status.model_copy(update=update))
+        self.requests.look()
+        back += self.requests.back()
+        return [TrialFolder(self.submission.store, trial_id) for trial_id in back]
 
 
 def _ask_to_stop(told: Told, trial_id: str, reason: str) -> None:

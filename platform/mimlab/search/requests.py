@@ -27,14 +27,17 @@ class Requests:
         submission: SubmissionFolder,
         stop: Callable[[str], None],
         make_ready: Callable[[TrialFolder], bool],
+        stopping: threading.Event,
     ) -> None:
         """`stop(reason)`: asks every trial to save and end, and starts no other; `make_ready`: lets
-        a trial that has ended wait for its turn again, False where it cannot."""
+        a trial that has ended wait for its turn again, False where it cannot; `stopping`: set once
+        no trial is started any more, so that who asks for one is left to the next driver."""
         self.ended_by = ""
         """Who had the whole submission stopped or paused, in words; empty: nobody."""
         self._submission = submission
         self._stop = stop
         self._make_ready = make_ready
+        self._stopping = stopping
         self._passed_on: set[tuple[str, Asked]] = set()
         self._back: list[str] = []
         self._lock = threading.Lock()
@@ -70,7 +73,8 @@ class Requests:
 
     def _of_trial(self, trial: TrialFolder, request: Asked) -> None:
         if request.what == "resume":
-            self._put_back(trial)
+            if not self._stopping.is_set():
+                self._put_back(trial)
             return
         known = (trial.id, request)
         if known not in self._passed_on and trial.status().state not in DONE:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from mimlab.actions import audit
+from mimlab.actions import audit, resume
 from mimlab.actions.fork import fork
 from mimlab.actions.pause import pause_submission, pause_trial
 from mimlab.actions.resume import resume_submission, resume_trial
 from mimlab.actions.stop import stop_submission, stop_trial
 from mimlab.errors import UserError
 from mimlab.storage import lease
-from mimlab.storage.asked import asked_of, asked_of_whole, pause_of, paused
+from mimlab.storage.asked import asked_of, asked_of_whole, pause_of, paused, withdraw
 
 
 def words_of(recorder) -> list[str]:
@@ -126,16 +126,44 @@ def test_a_paused_trial_waits_until_it_is_resumed_itself(submission, recorder) -
     assert pause_of(trial) is None and pause_of(other) is None
 
 
-def test_a_trial_goes_back_into_the_driver_that_runs(submission, driven, stands) -> None:
+def test_a_trial_goes_back_into_the_driver_that_runs(
+    submission, driven, stands, monkeypatch
+) -> None:
+    monkeypatch.setattr(resume, "ANSWER_S", 0.1)
     trial = submission.trials()[0]
     with driven(submission):
         stands(trial, "stopped")
-        resume_trial(submission.store, submission.id, trial.id, "ada", launcher=None)
-        assert asked_of(submission)[trial.id].what == "resume"
+        said = resume_trial(submission.store, submission.id, trial.id, "ada", launcher=None)
+        assert asked_of(submission)[trial.id].what == "resume" and "has not answered yet" in said
         stands(trial, "running")
         asked_before = asked_of(submission)
         resume_trial(submission.store, submission.id, trial.id, "ada", launcher=None)
         assert asked_of(submission).keys() == asked_before.keys()
+
+
+def test_a_resume_is_told_once_the_driver_has_taken_it(
+    submission, driven, stands, monkeypatch
+) -> None:
+    trial = submission.trials()[0]
+    monkeypatch.setattr(resume.time, "sleep", lambda _: withdraw(submission, trial.id))
+    with driven(submission):
+        stands(trial, "stopped")
+        said = resume_trial(submission.store, submission.id, trial.id, "ada", launcher=None)
+    assert said == f"trial {trial.id} is put back into the driver that runs its submission"
+
+
+def test_a_resume_that_the_driver_did_not_see_any_more_starts_another(
+    submission, driven, stands, recorder, monkeypatch
+) -> None:
+    trial = submission.trials()[0]
+    driving = driven(submission)
+    monkeypatch.setattr(resume.time, "sleep", lambda _: driving.__exit__(None, None, None))
+    driving.__enter__()
+    stands(trial, "stopped")
+    said = resume_trial(submission.store, submission.id, trial.id, "ada", launcher=recorder)
+    assert said == f"trial {trial.id}: a driver is being started for it"
+    assert recorder.launched[0].words[-2:] == ["--trial", trial.id]
+    assert asked_of(submission) == {}
 
 
 def test_a_trial_that_runs_is_not_resumed(submission, driven, stands) -> None:

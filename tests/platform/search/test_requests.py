@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ class Carried:
     def __init__(self, submission: SubmissionFolder) -> None:
         self.submission = submission
         self.stopped: list[str] = []
-        self.requests = Requests(submission, self.stopped.append, self._ready)
+        self.stopping = threading.Event()
+        self.requests = Requests(submission, self.stopped.append, self._ready, self.stopping)
 
     def _ready(self, trial: TrialFolder) -> bool:
         control.clear(trial)
@@ -91,6 +93,18 @@ def test_a_resume_of_a_trial_that_runs_is_forgotten(carried: Carried) -> None:
     ask(carried.submission, "resume", "ada", trial.id)
     carried.requests.look()
     assert carried.requests.back() == [] and asked_of(carried.submission) == {}
+
+
+def test_a_resume_that_comes_as_the_driver_stops_is_left_to_the_next(carried: Carried) -> None:
+    trial = carried.submission.trials()[0]
+    carried.stands(trial, "stopped")
+    carried.stopping.set()
+    ask(carried.submission, "resume", "ada", trial.id)
+    assert not carried.requests.look()
+    assert carried.requests.back() == [] and trial.id in asked_of(carried.submission)
+    carried.stopping.clear()
+    carried.requests.look()
+    assert carried.requests.back() == [trial.id] and asked_of(carried.submission) == {}
 
 
 def _record(trial_id: str) -> TrialRecord:

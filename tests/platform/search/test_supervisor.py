@@ -51,7 +51,19 @@ class Watched(NamedTuple):
 
 
 @pytest.fixture
-def supervise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Watched]:
+def terminal() -> Iterator[None]:
+    """A hang-up ends processes, which `nohup` would have them ignore."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture
+def supervise(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    terminal: None,
+) -> Callable[..., Watched]:
     """Supervises a program that runs in a storage with one submission."""
     monkeypatch.chdir(tmp_path)
     record = SubmissionRecord(
