@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +18,14 @@ settings.load_profile("untimed")
 # A shell that runs the suite in the background has it, and all that it starts, ignore Ctrl-C.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Where `MIMLAB_SLOW_UNTIL` names a time (in Unix seconds), no slow test begins after it."""
+    until = os.environ.get("MIMLAB_SLOW_UNTIL")
+    if until and item.get_closest_marker("slow") and time.time() > float(until):
+        pytest.skip("the time for slow tests is over")
 
 
 @pytest.fixture(autouse=True)

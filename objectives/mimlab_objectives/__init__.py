@@ -1,7 +1,10 @@
 """The science of mimlab: maskings, targets, backbones, objectives, probes. Knows no platform."""
 
+from mimlab_objectives import lean_timm
 from mimlab_objectives.plugins import load_plugins
 from mimlab_objectives.registry import import_all
+
+lean_timm.install()
 
 
 def discover() -> None:

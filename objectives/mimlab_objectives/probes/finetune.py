@@ -21,7 +21,6 @@ from timm.data.mixup import Mixup
 from timm.data.random_erasing import RandomErasing
 from timm.layers.drop import DropPath
 from timm.models import VisionTransformer
-from timm.optim import param_groups_layer_decay  # pyright: ignore[reportPrivateImportUsage]
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -139,6 +138,11 @@ def parameter_groups(model: VisionTransformer, recipe: Recipe) -> list[dict]:
 
     By timm, which counts the final norm to the last block, where MAE counts it to the classifier.
     """
+    # With it come PyTorch's compiler and its seconds.
+    from timm.optim import (
+        param_groups_layer_decay,  # pyright: ignore[reportPrivateImportUsage]
+    )
+
     return param_groups_layer_decay(
         model,
         weight_decay=recipe.weight_decay,
