@@ -275,15 +275,10 @@ class Lab:
 
     def ended_as(self, other: Lab) -> bool:
         """Whether every trial's last state is bit for bit that of the same trial elsewhere."""
-        states = zip(self._last_states(), other._last_states(), strict=True)
-        return all(identical(one, same) for one, same in states)
-
-    def _last_states(self) -> Iterator[object]:
-        for trial in self.trials:
-            found = read_checkpoint(trial, STEPS)
-            assert found is not None
-            yield trial.id
-            yield from leaves(vars(found[0]))
+        same = {trial.id: trial for trial in other.trials}
+        return all(
+            identical(_last_state(trial), _last_state(same[trial.id])) for trial in self.trials
+        )
 
     @property
     def mlflow(self) -> MlflowClient:
@@ -307,23 +302,21 @@ class Lab:
             assert shown == [(point.step, point.metrics[key]) for point in points]
 
 
-def leaves(tree: object) -> Iterator[object]:
-    """Keys, tensors and plain values of nested containers."""
-    if isinstance(tree, dict):
-        for key, value in tree.items():
-            yield key
-            yield from leaves(value)
-    elif isinstance(tree, list | tuple):
-        for value in tree:
-            yield from leaves(value)
-    else:
-        yield tree
+def _last_state(trial: TrialFolder) -> dict[str, object]:
+    found = read_checkpoint(trial, STEPS)
+    assert found is not None
+    return vars(found[0])
 
 
 def identical(one: object, other: object) -> bool:
-    """Bit for bit."""
+    """Bit for bit, through nested containers."""
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
         return torch.equal(one, other)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(identical(one[k], other[k]) for k in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        pairs = zip(one, other, strict=False)
+        return len(one) == len(other) and all(identical(a, b) for a, b in pairs)
     return one == other
 
 

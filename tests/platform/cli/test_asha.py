@@ -20,6 +20,7 @@ def test_the_bad_setting_is_pruned(make_lab, tiny: str) -> None:
     head, _, _ = tiny.partition("  axes:")
     study = head + SWEEP + "resources: {cpus_per_worker: 1, concurrent_trials: 1}\n"
     study = study.replace("every_epochs: 16", "every_epochs: 8").replace("600", "1000")
+    study = study.replace("  - {name: linear, at: end, epochs: 5}\n", "")
     lab = make_lab(study)
     said = lab.call("run", "tiny.yaml")
     assert said.code == 0, said

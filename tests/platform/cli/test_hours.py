@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-HOURS = ("--set", "train.budget={cpu_hours: 0.005}", "--set", "sweep={}")
+CHANGES = ("train.budget={cpu_hours: 0.005}", "sweep={}", "probes=[]")
+HOURS = [word for change in CHANGES for word in ("--set", change)]
 
 
 def steps(lab) -> list[int]:

@@ -14,7 +14,7 @@ from mimlab.actions.resume import resume_trial
 @pytest.mark.timeout(900)
 def test_the_last_trial_is_put_back_by_the_driver_that_was_about_to_end(make_lab) -> None:
     lab = make_lab()
-    running = lab.start("run", "tiny.yaml", "--set", "sweep={}")
+    running = lab.start("run", "tiny.yaml", "--set", "sweep={}", "--set", "probes=[]")
     lab.mid_training(0, running)
     store, submission, (trial,) = lab.store, lab.submission, lab.trials
     pause_trial(store, submission.id, trial.id, "ada")
