@@ -34,6 +34,11 @@ OBJECT_STORE_SHARE = 0.3
 JOIN_S = 60.0
 """A cluster that has not let this process in by then does not: Ray itself would ask for ever."""
 
+STARTS = 3
+"""Of a Ray on this machine, which on a busy one is not up within Ray's own 30 s."""
+TOO_LATE = "timed out during startup"
+"""In the words of `ray._private.node.Node`, whose exception has no class of its own."""
+
 QUIET_LOGGERS = ("ray", "ray.train", "ray.data", "alembic", "mlflow")
 
 
@@ -74,22 +79,38 @@ def local_cluster(log_folder: Path) -> Iterator[Cluster]:
     It has one logical CPU more than there are cores: reading and probing mostly wait, and share the
     cores with training instead of keeping one for themselves.
     Its processes die with this one, also when it is killed. Ray's own output goes to its log files,
-    which `log_folder`/ray-logs points to.
+    which `log_folder`/ray-logs points to. Raises NotNow if it is not up after several tries.
     """
     _quieten()
-    ray.init(
-        address="local",
-        num_cpus=_logical_cpus(),
-        object_store_memory=_object_store_bytes(),
-        # Train frees the resources of a trial whose process died through the dashboard's API.
-        include_dashboard=True,
-        dashboard_host="127.0.0.1",
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        runtime_env=shipped_plugins(),
-    )
+    _start()
     with _connected(log_folder) as cluster:
         yield cluster
+
+
+def _start() -> None:
+    for _ in range(STARTS):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=_logical_cpus(),
+                object_store_memory=_object_store_bytes(),
+                # Train frees the resources of a trial whose process died through the dashboard's
+                # API.
+                include_dashboard=True,
+                dashboard_host="127.0.0.1",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env=shipped_plugins(),
+            )
+            return
+        except Exception as error:
+            if TOO_LATE not in str(error):
+                raise
+            ray.shutdown()
+    raise NotNow(
+        f"Ray did not start on this machine in {STARTS} tries of 30 s: it is too busy, or short of "
+        "memory; the same command tries again"
+    )
 
 
 @contextlib.contextmanager
