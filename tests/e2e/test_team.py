@@ -30,6 +30,7 @@ probes:
   - {name: knn, every_epochs: 60, at: end}
 sweep:
   axes: {masking.name: [random, block]}
+  when: [{if: {masking.name: block}, axes: {masking.min_area: [2]}}]
 resources: {cpus_per_worker: 1, concurrent_trials: 1}
 """
 

@@ -67,7 +67,7 @@ class _Form:
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        upload = ui.upload(
+        self._upload = ui.upload(
             label="Drop a study file here, or choose one",
             auto_upload=True,
             max_files=1,
@@ -75,7 +75,7 @@ class _Form:
             on_upload=self._dropped,
             on_rejected=lambda: ui.notify("A study file is below 1 MB.", type="negative"),
         )
-        upload.props('accept=".yaml,.yml" flat')
+        self._upload.props('accept=".yaml,.yml" flat')
         self._editor = Editor(BEGINNING, self.check, label="Study")
         with ui.element("div").classes("tools"):
             self._preset = ui.input("Preset, if any", on_change=self._again)
@@ -116,6 +116,7 @@ class _Form:
         await self.check(self._editor.text)
 
     async def _dropped(self, event: events.UploadEventArguments) -> None:
+        self._upload.reset()  # it takes no second file beside the first
         try:
             text = (await event.file.read()).decode()
         except UnicodeDecodeError:
