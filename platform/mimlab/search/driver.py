@@ -11,20 +11,18 @@ from typing import Literal
 
 import ray
 import ray.tune
-from ray.exceptions import RayError
 from ray.tune.progress_reporter import TrialProgressCallback
 
 from mimlab.errors import UserError
 from mimlab.probe.base import Probe
 from mimlab.probe.due import due_of, reads_of, unanswered
-from mimlab.probe.remote import OWN_PROCESSES, probe_baselines
-from mimlab.probe.task import ProbeOrder, missing_baselines
 from mimlab.retention.budget import DiskBudget
 from mimlab.search import supervision
+from mimlab.search.baselines import Baselines
 from mimlab.search.cluster import Cluster, driver_cluster
 from mimlab.search.fingerprint import code_zip, fingerprint
 from mimlab.search.hour_limit import HourLimit
-from mimlab.search.placement import PROBE_CPUS, TRIAL_CPUS, concurrent_trials
+from mimlab.search.placement import TRIAL_CPUS, concurrent_trials
 from mimlab.search.requests import Requests
 from mimlab.search.shared_folders import other_machines, refuse_unshared
 from mimlab.search.stopping import scheduler_of
@@ -224,16 +222,18 @@ class Driver:
         if self._stopping.is_set():
             self._settle(trials)
             return
-        baselines = self._start_baselines(next(iter(self._trials.values())))
+        any_trial = next(iter(self._trials.values()))
+        baselines = Baselines(self.submission, self.planned, any_trial)
         hours, disk = self.hours.watched(self._reach_limit), self.disk.watched(self.trials)
         with hours, disk:
             while True:
                 with self.requests.watched():
                     self._tune(trials, at_once)
-                    self._await(baselines)
+                    baselines.end(at_once=self._stopping.is_set())
                 trials = self._settle(trials)
                 if not trials:
                     break
+        self.baseline_error = baselines.error
         if not self.open_trials() and not self._to_come():
             self.limit_reached = ""  # too late to keep anything from being finished
 
@@ -279,17 +279,6 @@ class Driver:
                 failure_config=ray.tune.FailureConfig(max_failures=MAX_TRIAL_DEATHS),
             ),
         ).fit()
-
-    def _await(self, baselines: ray.ObjectRef | None) -> None:
-        if baselines is None:
-            return
-        if self._stopping.is_set():
-            ray.cancel(baselines, force=True)  # of low priority: it may not come to hear of less
-            return
-        try:
-            ray.get(baselines)
-        except RayError as error:
-            self.baseline_error = str(error).strip().splitlines()[-1]
 
     def _make_ready(self, trial: TrialFolder) -> None:
         control.clear(trial)
@@ -347,21 +336,6 @@ class Driver:
             _epochs(trial_spec(record.resolved).train, self.planned.images[record.id])
             for record in self.planned.trials
         )
-
-    def _start_baselines(self, trial: TrialRecord) -> ray.ObjectRef | None:
-        study = self.planned.study
-        spec = trial_spec(trial.resolved)
-        if not missing_baselines(self.submission, spec.probes, reads_of(spec)):
-            return None
-        order = ProbeOrder(
-            storage=str(self.submission.store.root),
-            spec=trial.resolved,
-            data=str(self.planned.data.root),
-            threads=1,
-            use_gpu=study.resources.gpus_per_worker > 0,
-        )
-        task = ray.remote(num_cpus=PROBE_CPUS, runtime_env=OWN_PROCESSES)(probe_baselines)
-        return task.remote(order.model_dump(mode="json"), self.submission.id)
 
     def _past(self, trials: list[TrialFolder]) -> dict[str, list[ProbeRecord]]:
         """Recorded results of the trials that do not run again."""
