@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import torch
+from bits import identical
 
 from chaos.watch import Watch
 from mimlab.storage.folders import TrialFolder
@@ -52,18 +52,6 @@ def _last_state(trial: TrialFolder) -> dict[str, Any] | None:
     steps = trial.steps("checkpoints")
     found = read_checkpoint(trial, steps[-1]) if steps else None
     return vars(found[0]) if found else None
-
-
-def identical(one: object, other: object) -> bool:
-    """Bit for bit, through nested containers."""
-    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(identical(one[k], other[k]) for k in one)
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        pairs = zip(one, other, strict=False)
-        return len(one) == len(other) and all(identical(a, b) for a, b in pairs)
-    return one == other
 
 
 def _curves(trial: TrialFolder, same: TrialFolder) -> Iterator[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-import torch
+from bits import identical
 from filelock import FileLock
 
 import mimlab
@@ -306,18 +306,6 @@ def _last_state(trial: TrialFolder) -> dict[str, object]:
     found = read_checkpoint(trial, STEPS)
     assert found is not None
     return vars(found[0])
-
-
-def identical(one: object, other: object) -> bool:
-    """Bit for bit, through nested containers."""
-    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(identical(one[k], other[k]) for k in one)
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        pairs = zip(one, other, strict=False)
-        return len(one) == len(other) and all(identical(a, b) for a, b in pairs)
-    return one == other
 
 
 def wait_until(met: Callable[[], bool], otherwise: str) -> None:
