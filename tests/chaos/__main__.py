@@ -14,14 +14,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from chaos.faults import FAULTS
 from chaos.nodes import Nodes
 from chaos.rounds import Place, Round, disturbed, undisturbed
 from chaos.tracking import TrackingServer
+from chaos.watch import Watch
 
-FAULTS_A_ROUND = 4
 DISK_MIB = 400
 
 
@@ -30,7 +31,9 @@ def main() -> None:
     parser.add_argument("--injections", type=int, default=100, help="faults in all; default: 100")
     parser.add_argument("--seed", type=int, default=0, help="of the schedule; default: 0")
     parser.add_argument("--faults", default=",".join(FAULTS), help="names, by commas; default: all")
-    parser.add_argument("--steps", type=int, default=6000, help="of the study; default: 6000")
+    parser.add_argument("--steps", type=int, default=3000, help="of a study; default: 3000")
+    parser.add_argument("--a-study", type=int, default=10, help="faults; default: 10")
+    parser.add_argument("--apart", type=float, default=0, help="seconds from fault to fault")
     parser.add_argument("--minutes", type=float, default=600, help="no new round after these")
     parser.add_argument("--page", type=Path, help="where the table is written to")
     asked = parser.parse_args()
@@ -43,24 +46,25 @@ def main() -> None:
             names.remove("fill_disk")
         rounds, page = run(Path(name), asked, names)
     print(page)
-    if asked.page:
-        asked.page.write_text(page)
-    sys.exit(any(found.broken for found in rounds) or not all_recovered(rounds))
+    whole = injected(rounds) >= asked.injections and all_recovered(rounds)
+    sys.exit(any(found.broken for found in rounds) or not whole)
 
 
 def run(folder: Path, asked: argparse.Namespace, names: list[str]) -> tuple[list[Round], str]:
     """All rounds, and their page."""
     nodes, tracking = Nodes(folder, count=2, cpus=3), TrackingServer(folder)
-    place = Place(folder / "runs", nodes, tracking, asked.steps)
+    place = Place(folder / "runs", nodes, tracking, asked.steps, asked.apart)
     rounds, began = list[Round](), time.monotonic()
     try:
         nodes.start()
         tracking.start()
         quiet, quiet_s = undisturbed(place)
         print(f"undisturbed: {quiet_s:.0f} s", flush=True)
-        for number, chosen in enumerate(schedule(names, asked.injections, asked.seed)):
+        drawn = draw(names, asked.seed)
+        while (missing := asked.injections - injected(rounds)) > 0:
             if time.monotonic() - began > 60 * asked.minutes:
                 break
+            number, chosen = len(rounds), list(islice(drawn, min(asked.a_study, missing)))
             nodes.start()
             rounds.append(disturbed(place, number, chosen, quiet, asked.seed))
             for injection in rounds[-1].injections:
@@ -68,31 +72,37 @@ def run(folder: Path, asked: argparse.Namespace, names: list[str]) -> tuple[list
             print(f"{number:3d} {rounds[-1].seconds:.0f} s, {rounds[-1].broken or 'all holds'}")
             if not rounds[-1].broken:
                 shutil.rmtree(rounds[-1].folder)
+            if asked.page:
+                asked.page.write_text(table(rounds, quiet, quiet_s, asked))
+            if not rounds[-1].injections:
+                break
     finally:
         nodes.stop()
         tracking.kill()
-    return rounds, table(rounds, quiet_s, asked.seed)
+    return rounds, table(rounds, quiet, quiet_s, asked)
 
 
-def schedule(names: Sequence[str], injections: int, seed: int) -> Iterator[list[str]]:
-    """Each fault as often as the others, shuffled, cut into rounds."""
-    dice, drawn = random.Random(seed), []
-    while len(drawn) < injections:
-        drawn += dice.sample(list(names), len(names))
-    for start in range(0, injections, FAULTS_A_ROUND):
-        yield drawn[start : min(start + FAULTS_A_ROUND, injections)]
+def draw(names: Sequence[str], seed: int) -> Iterator[str]:
+    """Each fault as often as the others, shuffled, without end."""
+    dice = random.Random(seed)
+    while True:
+        yield from dice.sample(list(names), len(names))
+
+
+def injected(rounds: Sequence[Round]) -> int:
+    return sum(len(found.injections) for found in rounds)
 
 
 def all_recovered(rounds: Sequence[Round]) -> bool:
     return all(injection.recovered for found in rounds for injection in found.injections)
 
 
-def table(rounds: Sequence[Round], quiet_s: float, seed: int) -> str:
+def table(rounds: Sequence[Round], quiet: Watch, quiet_s: float, asked: argparse.Namespace) -> str:
     """A line for each fault: how often, what it cost, and whether everything held."""
     lines = [
-        f"# {sum(len(found.injections) for found in rounds)} faults, {len(rounds)} submissions",
+        f"# {injected(rounds)} faults, {len(rounds)} submissions",
         "",
-        f"{datetime.date.today().isoformat()}, seed {seed}, {os.cpu_count()} cores, commit "
+        f"{datetime.date.today().isoformat()}, seed {asked.seed}, {os.cpu_count()} cores, commit "
         f"{_commit()}. Seconds and steps are medians.",
         "",
         "| fault | injected | recovered | to the first step, s | until as far again, s "
@@ -114,10 +124,21 @@ def table(rounds: Sequence[Round], quiet_s: float, seed: int) -> str:
             f"{sum(held for _, held in found)}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    elapsed = sum(found.seconds for found in rounds)
-    lines += ["", f"Undisturbed: {quiet_s:.0f} s. "]
+    trained_s, saved = quiet.trained_s, quiet.checkpoints()
+    every = saved[1] - saved[0] if len(saved) > 2 else 0
+    lines += [
+        "",
+        f"Undisturbed, a study takes {quiet_s:.0f} s, of which it trains {trained_s:.0f} s "
+        f"({1e3 * trained_s / asked.steps:.0f} ms a step, a checkpoint every {every} steps).",
+    ]
     if rounds:
-        lines[-1] += f"Goodput: {len(rounds) * quiet_s / elapsed:.2f} of {elapsed:,.0f} s."
+        elapsed = sum(found.seconds for found in rounds)
+        lines[-1] += (
+            f" Disturbed every {elapsed / max(injected(rounds), 1):.0f} s, one takes "
+            f"{elapsed / len(rounds):,.0f} s: a goodput of "
+            f"{len(rounds) * trained_s / elapsed:.2f}, where it is {trained_s / quiet_s:.2f} "
+            "without faults."
+        )
     lines += [f"- {found.folder.name}: {what}" for found in rounds for what in found.broken]
     return "\n".join(lines) + "\n"
 

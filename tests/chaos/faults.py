@@ -21,7 +21,8 @@ AWAY_S = 8.0
 """How long what comes back by itself is away."""
 APPEAR_S = 30.0
 """How long a process that comes and goes is waited for."""
-WORKER, TRIAL, READER = "ray::RayTrainWorker", "ray::ImplicitFunc", "ray::ReadPlan"
+WORKER, TRIAL = "ray::RayTrainWorker", "ray::ImplicitFunc"
+IDLE, READER = "ray::IDLE", "ray::ReadPlan"
 
 
 class NothingToHit(Exception):
@@ -60,8 +61,17 @@ def kill_worker(scene: Scene) -> None:
 
 
 def kill_reader(scene: Scene) -> None:
-    """SIGKILL of a Ray Data task that reads."""
-    scene.process(READER).kill()
+    """SIGKILL of a Ray Data task in the midst of reading, which takes it a few milliseconds."""
+    deadline = time.monotonic() + APPEAR_S
+    while time.monotonic() < deadline:
+        idle = [*scene.nodes.processes(IDLE), *scene.nodes.processes(READER)]
+        for _ in range(100):
+            for process in idle:
+                with contextlib.suppress(psutil.Error):
+                    if process.cmdline()[0].startswith(READER):
+                        process.kill()
+                        return
+    raise NothingToHit("nothing reads")
 
 
 def kill_trial(scene: Scene) -> None:
@@ -172,3 +182,6 @@ FAULTS: Mapping[str, Callable[[Scene], None]] = {
         fill_disk,
     )
 }
+"""By name."""
+ENDS_TRAINING = FAULTS.keys() - {"kill_reader", "freeze_driver", "lose_tracking", "fill_disk"}
+"""Those after which another process trains. The others at most hold it up."""

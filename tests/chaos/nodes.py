@@ -67,6 +67,7 @@ class Nodes:
         self._folder = folder
         self._count, self._cpus = count, cpus
         self._dashboard_port = free_port()
+        self._started = 0
         self._env = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
         self.head: Node | None = None
         self.joined: list[Node] = []
@@ -111,7 +112,15 @@ class Nodes:
         return next((node for node in self.joined if node.owns(process)), None)
 
     def _node(self, *arguments: str) -> Node:
-        common = [f"--num-cpus={self._cpus}", "--object-store-memory=300000000"]
+        self._started += 1
+        # A folder of its own, as on a machine of its own: nodes remove what others unpack there.
+        temporary = self._folder / f"ray{self._started}"
+        common = [
+            f"--num-cpus={self._cpus}",
+            "--object-store-memory=300000000",
+            f"--temp-dir={temporary}",
+            f"--dashboard-agent-listen-port={free_port()}",
+        ]
         return Node([*arguments, *common], self._env, self._folder / "ray.log")
 
 

@@ -10,12 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from chaos.faults import FAULTS, NothingToHit, Scene
+from chaos.faults import ENDS_TRAINING, FAULTS, NothingToHit, Scene
 from chaos.invariants import broken
 from chaos.nodes import Nodes
 from chaos.study import write_study
@@ -26,7 +27,7 @@ from mimlab.storage.records import DONE, RESTARTED
 RECOVER_S = 240.0
 """More than any recovery takes; a study that does not move for so long has not recovered."""
 FINISH_S = 900.0
-HEALTHY_STEPS = (40, 400)
+HEALTHY_STEPS = (40, 240)
 """Steps between a recovery and the next fault: at least and at most."""
 
 
@@ -64,6 +65,8 @@ class Place:
     nodes: Nodes
     tracking: TrackingServer
     steps: int
+    apart_s: float
+    """From one fault to the next, at least."""
 
 
 def undisturbed(place: Place) -> tuple[Watch, float]:
@@ -86,12 +89,15 @@ def disturbed(place: Place, number: int, names: Sequence[str], quiet: Watch, see
     watch, dice = Watch(folder / "runs"), random.Random(f"{seed}/{number}")
     began = time.monotonic()
     done: list[Injection] = []
+    hit = began
     with _supervised(file, place) as supervisor:
         process = psutil.Process(supervisor.pid)
         scene = Scene(process, place.nodes, place.tracking, watch)
         for name in names:
             if not _healthy(watch, supervisor, dice.randint(*HEALTHY_STEPS)):
                 break
+            wait_for(lambda: supervisor.poll() is not None, hit + place.apart_s - time.monotonic())
+            hit = time.monotonic()
             with contextlib.suppress(NothingToHit, psutil.NoSuchProcess):
                 done.append(inject(name, scene))
         try:
@@ -104,26 +110,41 @@ def disturbed(place: Place, number: int, names: Sequence[str], quiet: Watch, see
 
 
 def inject(name: str, scene: Scene) -> Injection:
-    """Do it, and wait until training is further than it was."""
-    watch = scene.watch
-    before, starts = watch.status, len(watch.events("training"))
+    """Do it, and watch until training is further than it was when it was hit."""
+    watch, ends = scene.watch, name in ENDS_TRAINING
+    starts, reached = len(watch.events("training")), watch.status.step
     began = time.monotonic()
-    FAULTS[name](scene)
-    first: list[float] = []
+    to_first_step_s: float | None = None
+    from_step: int | None = None
 
-    def further() -> bool:
-        status = watch.status
-        restarted = watch.events("training")[starts:]
-        moved = status.step > (restarted[-1]["from_step"] if restarted else before.step)
-        if moved and not first:
-            first.append(time.monotonic() - began)
-        return status.step > before.step or status.state in DONE | RESTARTED
+    def as_far_again() -> bool:
+        nonlocal reached, to_first_step_s, from_step
+        status, restarts = watch.status, watch.events("training")[starts:]
+        if fault.done() and fault.exception():
+            return True
+        if restarts:
+            from_step = restarts[0]["from_step"] if from_step is None else from_step
+            moved = status.step > restarts[-1]["from_step"]
+        elif ends:
+            reached, moved = max(reached, status.step), False
+        else:
+            moved = status.step > reached
+        if moved and to_first_step_s is None:
+            to_first_step_s = time.monotonic() - began
+        return (moved and status.step > reached) or status.state in DONE | RESTARTED
 
-    recovered = wait_for(further, RECOVER_S) is not None and watch.status.state not in RESTARTED
-    lost_s = time.monotonic() - began
-    restarted = watch.events("training")[starts:]
-    lost_steps = max(0, before.step - restarted[0]["from_step"]) if restarted else 0
-    return Injection(name, recovered, first[0] if first else lost_s, lost_s, lost_steps)
+    with ThreadPoolExecutor(1) as beside:
+        fault = beside.submit(FAULTS[name], scene)
+        recovered = wait_for(as_far_again, RECOVER_S) is not None
+        lost_s = time.monotonic() - began
+        fault.result()
+    return Injection(
+        fault=name,
+        recovered=recovered and watch.status.state not in RESTARTED,
+        to_first_step_s=lost_s if to_first_step_s is None else to_first_step_s,
+        lost_s=lost_s,
+        lost_steps=0 if from_step is None else max(0, reached - from_step),
+    )
 
 
 def _healthy(watch: Watch, supervisor: subprocess.Popen[bytes], steps: int) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-LOG_EVERY = 20
 STUDY = """\
 study: chaos
 question: Does it end with the numbers that an undisturbed run gives?
@@ -24,12 +23,12 @@ target: {{name: pixels, norm: patch}}
 masking: {{name: hard_patches, ratio: 0.75}}
 train:
   budget: {{steps: {steps}}}
-  batch_size: 64
+  batch_size: 32
   optimizer: {{base_lr: 3.0e-3}}
   log_every: 20
-  checkpoint: {{every_epochs: 5, keep_last: 3}}
+  checkpoint: {{every_epochs: 3, keep_last: 3}}
 probes:
-  - {{name: knn, every_epochs: 40, at: end}}
+  - {{name: knn, every_epochs: 30, at: end}}
 resources: {{cpus_per_worker: 1, concurrent_trials: 1}}
 tracking: {{uri: "{tracking}"}}
 storage: "{storage}"

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from mimlab.storage.folders import TrialFolder, submissions
+from mimlab.storage.journal import read_points
 from mimlab.storage.records import StatusRecord
 from mimlab.storage.store import Store
 
-LOOK_S = 0.05
+LOOK_S = 0.2
 
 
 class Watch:
@@ -34,6 +35,13 @@ class Watch:
     def checkpoints(self) -> list[int]:
         trial = self.trial
         return trial.steps("checkpoints") if trial else []
+
+    @property
+    def trained_s(self) -> float:
+        """From the first point of the curves to the last."""
+        trial = self.trial
+        points = read_points(self.store, trial.file("journal")) if trial else []
+        return (points[-1].time_ms - points[0].time_ms) / 1e3 if points else 0.0
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """Lines of the trial's log."""

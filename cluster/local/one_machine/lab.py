@@ -92,7 +92,6 @@ class Lab:
         lines += [
             "",
             f"in a shell:  . {settings.folder / 'env'}",
-            "then:        mimlab run sweeps/quickstart.yaml "
-            f"--set tracking.uri=http://{HOST}:{ports.mlflow} --set storage={settings.storage}",
+            f"then:        mimlab run sweeps/quickstart.yaml --set storage={settings.storage}",
         ]
         self._say("\n".join(lines))

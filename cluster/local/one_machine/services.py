@@ -48,7 +48,7 @@ def head(settings: Settings, keys: Keys, extra: dict[str, str]) -> Service:
             f"--dashboard-port={ports.jobs}",
             "--include-dashboard=true",
             f"--ray-client-server-port={free_port()}",
-            *_node(settings, cpus=0, gpus=0),
+            *_node(settings, "ray", cpus=0, gpus=0),
         ],
         ready=lambda: answers(f"{jobs}/api/version", token=token, contains="ray_version"),
         env=ray_env(keys) | extra,
@@ -67,21 +67,22 @@ def node(settings: Settings, keys: Keys, number: int, extra: dict[str, str]) -> 
             *RAY,
             f"--address={HOST}:{ports.ray}",
             f'--resources={{"{name}": 1}}',
-            *_node(settings, cpus=settings.cpus, gpus=gpus),
+            *_node(settings, f"ray{number}", cpus=settings.cpus, gpus=gpus),
         ],
         ready=lambda: answers(nodes, token=token, contains=name),
         env=ray_env(keys) | extra,
     )
 
 
-def _node(settings: Settings, *, cpus: int, gpus: int) -> list[str]:
+def _node(settings: Settings, folder: str, *, cpus: int, gpus: int) -> list[str]:
     return [
         f"--node-ip-address={HOST}",
         f"--num-cpus={cpus}",
         f"--num-gpus={gpus}",
         f"--object-store-memory={STORE_BYTES}",
-        f"--temp-dir={settings.folder / 'ray'}",
-        # Nodes of one machine would all take the same default.
+        # Nodes of one machine would all take the same defaults. In one folder each would unpack a
+        # job's code once more, while processes of the others read it.
+        f"--temp-dir={settings.folder / folder}",
         f"--dashboard-agent-listen-port={free_port()}",
         f"--metrics-export-port={free_port()}",
     ]

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from mimlab.errors import UserError
 
-LONGEST_FOLDER = 40
+LONGEST_FOLDER = 38
 """Characters: Ray's and PostgreSQL's sockets below it have to stay under the kernel's 107."""
 
 

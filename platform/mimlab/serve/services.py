@@ -19,7 +19,7 @@ from mimlab.serve.plans import Plans
 from mimlab.serve.queue.admission import Admission
 from mimlab.serve.queue.folder import Queue
 from mimlab.serve.queue.queued import Queued
-from mimlab.serve.queue.records import Need
+from mimlab.serve.queue.records import Need, QueueEntry
 from mimlab.serve.reading import Reading
 from mimlab.serve.security.rates import FailureLimit
 from mimlab.serve.security.roots import Roots
@@ -103,10 +103,14 @@ class Services:
         """Who submitted what the storage lists, or the queue alone. Raises ApiError 404."""
         if submission_id in self.store.list("submissions"):
             return SubmissionFolder(self.store, submission_id).record().user
-        queued = [e for e in self.queue.entries() if e.submission == submission_id]
-        if not queued:
+        return self.queued(submission_id).user
+
+    def queued(self, submission_id: str) -> QueueEntry:
+        """The newest entry by which a submission was to run. Raises ApiError 404."""
+        found = [e for e in self.queue.entries() if e.submission == submission_id]
+        if not found:
             raise ApiError(404, f"there is no submission {submission_id!r}")
-        return queued[-1].user
+        return found[-1]
 
     def permit_trial(
         self, caller: Caller, action: Action, submission_id: str, trial_id: str

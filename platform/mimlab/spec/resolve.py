@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 from mimlab.spec.paths import absolute, absolute_init
@@ -19,6 +20,9 @@ from mimlab_objectives.registry import Params
 TRACKING_FILE = "mlflow.db"
 """Name of the SQLite file that holds MLflow's tables, within the storage folder."""
 
+TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
+"""MLflow's own: where a cluster, or a user, tells every study that does not say otherwise."""
+
 CORES_OF_A_GPU = 4
 """Cores for each GPU below which other cores decode; one decodes some 600 JPEGs a second."""
 
@@ -28,15 +32,15 @@ def resolved(study: Study, folder: Path) -> Study:
     storage = absolute("runs", Path.cwd())
     if study.storage is not None:
         storage = absolute(study.storage, folder)
-    uri = study.tracking.uri
-    if uri is None and not is_uri(storage):
+    uri = study.tracking.uri or os.environ.get(TRACKING_VARIABLE)
+    if not uri and not is_uri(storage):
         uri = f"sqlite:///{storage}/{TRACKING_FILE}"
     update = {
         "data": resolved_data(study.data, folder, study.resources),
         "backbone": resolved_backbone(study.backbone, folder),
         **resolved_parts(study, folder),
         "storage": storage,
-        "tracking": study.tracking.model_copy(update={"uri": uri}),
+        "tracking": study.tracking.model_copy(update={"uri": uri or None}),
     }
     return study.model_copy(update=update)
 

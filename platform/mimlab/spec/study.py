@@ -171,7 +171,8 @@ class Tracking(Section):
     """Where results are shown."""
 
     uri: str | None = None
-    """MLflow's tracking URI; null: an SQLite file beside the results."""
+    """MLflow's tracking URI; null: `MLFLOW_TRACKING_URI`, or else an SQLite file beside the
+    results."""
 
 
 Probes = Annotated[tuple[ProbeConfig, ...], AfterValidator(named_once)]

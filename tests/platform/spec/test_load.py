@@ -349,6 +349,17 @@ def test_paths_are_those_of_the_file_and_overrides_those_of_the_shell(
     assert studies.load(studies.text()).study.storage == str(tmp_path / "runs")
 
 
+def test_a_study_that_names_no_mlflow_takes_the_one_that_the_machine_names(
+    studies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    own = {"uri": "http://other:5000"}
+    assert studies.load(studies.text()).study.tracking.uri == "http://mlflow:5000"
+    assert studies.load(studies.text(tracking=own)).study.tracking.uri == "http://other:5000"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    assert studies.load(studies.text()).study.tracking.uri.startswith("sqlite:///")
+
+
 def test_a_study_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read: No such file"):
         load_study(tmp_path / "none.yaml")

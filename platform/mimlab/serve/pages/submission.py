@@ -11,8 +11,9 @@ from mimlab.serve.pages.parts.curve_panel import CurvePanel
 from mimlab.serve.pages.parts.frame import frame, heading, refusal, say_refused
 from mimlab.serve.pages.parts.live import follow, notice
 from mimlab.serve.pages.parts.panel import Panel
-from mimlab.serve.pages.parts.refused import Refused
-from mimlab.serve.pages.parts.site import LIMIT_S, Site
+from mimlab.serve.pages.parts.refused import NOT_FOUND, Refused
+from mimlab.serve.pages.parts.site import LIMIT_S, Api, Site
+from mimlab.serve.pages.parts.starting import starting
 from mimlab.serve.pages.parts.study_text import StudyText
 from mimlab.serve.pages.parts.submission_top import SubmissionTop
 from mimlab.serve.pages.parts.trial_table import TrialTable
@@ -36,7 +37,10 @@ def add(site: Site) -> None:
         path = f"/submissions/{submission_id}"
         try:
             identity = await api.identity()
-            detail = await api.get(path, SubmissionDetail)
+            detail = await _found(api, path)
+            if detail is None:
+                await starting(request, submission_id, api, identity)
+                return
         except Refused as refused:
             refusal(request, submission_id, refused)
             return
@@ -75,3 +79,13 @@ def add(site: Site) -> None:
             shown.on_value_change(turned)
             await show()
             follow(look, said)
+
+
+async def _found(api: Api, path: str) -> SubmissionDetail | None:
+    """None where the storage has no such submission. Raises Refused."""
+    try:
+        return await api.get(path, SubmissionDetail)
+    except Refused as refused:
+        if refused.status == NOT_FOUND:
+            return None
+        raise

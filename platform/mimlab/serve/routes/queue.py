@@ -11,7 +11,7 @@ from mimlab.actions import audit
 from mimlab.serve.errors import ApiError, documented
 from mimlab.serve.identity.callers import Caller
 from mimlab.serve.queue.order import in_use
-from mimlab.serve.queue.records import FINAL, Need, QueueEntry, Quotas, Share
+from mimlab.serve.queue.records import FINAL, EntryState, Need, QueueEntry, Quotas, Share
 from mimlab.serve.routes.given import Body, Done, Given, Reader
 from mimlab.serve.services import Services, allowed
 
@@ -22,12 +22,12 @@ Number = Annotated[
 
 
 class QueueItem(BaseModel):
-    """A submission that waits or runs."""
+    """A submission that waits, runs or ran."""
 
     number: int
     submission: str
     user: str
-    state: str
+    state: EntryState
     priority: int
     need: Need
     queued: str

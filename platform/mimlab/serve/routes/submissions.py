@@ -30,6 +30,7 @@ from mimlab.serve.routes.given import (
     Retry,
     SubmissionId,
 )
+from mimlab.serve.routes.queue import QueueItem
 from mimlab.serve.services import allowed
 from mimlab.spec.checks import legal_trials
 from mimlab.spec.space import num_trials
@@ -89,9 +90,14 @@ def get_log(
     given: Given,
     lines: Annotated[int, Query(ge=1, le=5000)] = 200,
 ) -> LogTail:
-    given.submission(submission_id)
+    given.owner(submission_id)
     text = given.admission.launcher.log_tail(submission_id, lines)
     return LogTail(lines=text.splitlines())
+
+
+@router.get("/{submission_id}/queued", summary="How it came to run, or what it waits for")
+def get_queued(submission_id: SubmissionId, _: Reader, given: Given) -> QueueItem:
+    return QueueItem.of(given.queued(submission_id))
 
 
 @router.post("", status_code=202, summary="Submit a study: it runs when its user's share has room")

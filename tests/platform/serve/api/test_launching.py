@@ -47,6 +47,22 @@ def test_a_study_waits_for_its_user_s_share_and_is_started_with_its_name(
     assert said == [("root", "set quotas"), ("ada", "submit"), ("ada", "submit"), ("ada", "stop")]
 
 
+def test_how_it_came_to_run_is_told_before_its_driver_has_written_anything(
+    site: Callable, study: str
+) -> None:
+    dashboard = site()
+    client = dashboard.client()
+    submission = client("POST", "/submissions", json={"text": study}).json()["submission"]
+    path = f"/submissions/{submission}"
+    assert client("GET", f"{path}/queued").json()["state"] == "waiting"
+    dashboard.services.admission.round()
+    assert client("GET", path).status_code == 404
+    assert client("GET", f"{path}/queued").json()["state"] == "started"
+    assert client("GET", f"{path}/log").status_code == 200
+    for tail in ("queued", "log"):
+        assert client("GET", f"/submissions/nobody-1/{tail}").status_code == 404
+
+
 def test_what_waits_is_withdrawn_by_its_user_alone(site: Callable, study: str) -> None:
     dashboard = site()
     ada, bob = (dashboard.user(name, "submitter") for name in ("ada", "bob"))

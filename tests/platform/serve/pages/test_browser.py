@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from mimlab.serve.queue.records import Need, QueueEntry
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
@@ -147,6 +149,29 @@ def test_a_study_is_checked_as_one_types(page: Page, address: str) -> None:
     page.keyboard.type("x")
     page.get_by_text("line 10").wait_for()
     assert page.get_by_role("button", name="Submit", exact=True).is_disabled()
+
+
+def test_the_page_of_what_has_not_begun_turns_into_the_submission_s_own(
+    page: Page, address: str, written: Any
+) -> None:
+    submission = "late-20260115-101501"
+    page.goto(f"{address}/submissions/{submission}")
+    page.get_by_text(f"there is no submission '{submission}'").wait_for()
+    entry = QueueEntry(
+        number=1,
+        submission=submission,
+        user="ada",
+        words=[],
+        has_code=False,
+        need=Need(gpus=0, cpus=1),
+        state="withdrawn",
+        queued="2026-01-15T10:15:01Z",
+    )
+    written.store.write_record("queue/000000001.json", entry)
+    page.goto(f"{address}/submissions/{submission}")
+    page.get_by_text("It was taken out of the queue").wait_for()
+    written.submission(submission, [written.trial("random", 0.5)])
+    page.get_by_role("link", name="random 0.5 · seed 0").wait_for()
 
 
 def test_what_is_not_there_is_said(page: Page, address: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nicegui import ui
 
 from mimlab.serve.pages.parts import figures
+from mimlab.serve.pages.parts.figure import Figure
 from mimlab.serve.pages.parts.frame import nothing, section
 from mimlab.serve.pages.parts.panel import Panel
 from mimlab.serve.pages.parts.site import Api
@@ -30,11 +31,11 @@ class Comparison(Panel):
         self._full = ui.element("div")
         with self._full:
             section("Means over seeds, in percent")
-            self._heat = ui.plotly({"data": [], "layout": {}}).classes("figure")
+            self._heat = Figure()
             section("Seeds, means and 95 % intervals")
-            self._seeds = ui.plotly({"data": [], "layout": {}}).classes("figure")
+            self._seeds = Figure()
             section("Every trial through its settings")
-            self._lines = ui.plotly({"data": [], "layout": {}}).classes("figure")
+            self._lines = Figure()
             ui.label(
                 "Of a cell with finished trials only those count: an earlier epoch is no match for "
                 "a later one. Intervals are Student's t over seeds."
@@ -68,6 +69,6 @@ class Comparison(Panel):
         heat = await self.api.get(f"{path}/heatmap", HeatMap, axes)
         means = await self.api.get(f"{path}/seed-means", list[SeedMean], asked)
         lines = await self.api.get(f"{path}/parallel", Parallel, asked)
-        self._heat.update_figure(figures.heat_map(heat))
-        self._seeds.update_figure(figures.seed_means(means, str(metric), detail.baselines))
-        self._lines.update_figure(figures.parallel(lines))
+        self._heat.draw(figures.heat_map(heat))
+        self._seeds.draw(figures.seed_means(means, str(metric), detail.baselines))
+        self._lines.draw(figures.parallel(lines))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nicegui import ui
 
 from mimlab.serve.pages.parts import figures
+from mimlab.serve.pages.parts.figure import Figure
 from mimlab.serve.pages.parts.frame import nothing
 from mimlab.serve.pages.parts.panel import Panel
 from mimlab.serve.pages.parts.site import Api
@@ -31,7 +32,7 @@ class CurvePanel(Panel):
             each.props("dense outlined options-dense")
         self._cells.props("use-chips clearable")
         self._note = ui.label("").classes("muted")
-        self._figure = ui.plotly({"data": [], "layout": {}}).classes("figure")
+        self._figure = Figure()
         self._empty = ui.element("div")
         with self._empty:
             nothing("No curves yet", "They begin with the first logged steps.")
@@ -77,6 +78,8 @@ class CurvePanel(Panel):
             "title": {"text": self._metric.value},
         }
         layout["uirevision"] = f"{self._metric.value} {self._log.value}"
-        self._figure.update_figure(figure)
-        self._figure.set_visibility(bool(curves))
         self._empty.set_visibility(not curves)
+        if curves:
+            self._figure.draw(figure)
+        else:
+            self._figure.clear()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import httpx
 
+NOT_FOUND = 404
+
 
 class Refused(Exception):
     """A request that the API did not do; says why."""
