@@ -19,10 +19,11 @@ from typing import Any
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 PICTURES = Path(os.environ.get("MIMLAB_E2E_PICTURES", ROOT / "build" / "e2e"))
+WAIT_MS = 120_000
 PATIENCE_S = 420.0
 """Much more than anything takes on a quiet machine."""
 
@@ -123,7 +124,8 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     opened = context.new_page()
-    opened.set_default_timeout(120_000)
+    opened.set_default_timeout(WAIT_MS)
+    expect.set_options(timeout=WAIT_MS)
     yield opened
     context.close()
 

@@ -185,7 +185,7 @@ class Storage:
             next_batch_hash="",
         )
         path = TrialFolder(self.store, trial.id).file(f"checkpoints/step_{step:09d}/manifest.json")
-        self.store.write_record(path, manifest)
+        self.store.write_sealed(path, manifest)
 
     def mlflow(self, trial: TrialRecord, uri: str) -> None:
         link = MlflowLink(tracking_uri=uri, experiment_id="3", run_id="abc")

@@ -86,17 +86,21 @@ class _Form:
             self._plan.props("outline no-caps")
             self._submit = main_button("Submit", self._ask_submit)
         self._bill = Bill(api)
+        self._checks = 0
 
     async def check(self, text: str) -> None:
-        """Say what is wrong with the study as it stands."""
+        """Say what is wrong with the study as it stands, unless another check has begun since."""
+        self._checks += 1
+        number = self._checks
         try:
             body = await self._api.post("/studies/check", self._body())
             found = StudyCheck.model_validate(body)
+            problems = [problem_words(p) for p in found.problems]
         except Refused as refused:
-            found = StudyCheck(sound=False)
-            self._show([str(refused)])
-        else:
-            self._show([problem_words(p) for p in found.problems])
+            found, problems = StudyCheck(sound=False), [str(refused)]
+        if number != self._checks:
+            return
+        self._show(problems)
         if found.sound:
             with self._said:
                 ui.label(f"{found.study}: sound, {found.trials} trials").classes("fine")

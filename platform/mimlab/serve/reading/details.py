@@ -75,7 +75,7 @@ def checkpoints_of(files: CachedFiles, trial_id: str) -> list[CheckpointSummary]
     folder = f"trials/{trial_id}/checkpoints"
     names = [name for name in files.list(folder) if _STEP.match(name)]
     paths = [f"{folder}/{name}/manifest.json" for name in names]
-    manifests = [m for m in files.records(paths, CheckpointManifest) if m is not None]
+    manifests = [m for m in files.sealed(paths, CheckpointManifest) if m is not None]
     return [
         CheckpointSummary(
             step=manifest.step,

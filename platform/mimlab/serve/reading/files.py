@@ -77,10 +77,21 @@ class CachedFiles:
 
     def records(self, paths: Sequence[str], kind: type[RecordT]) -> list[RecordT | None]:
         """Many of them, in their order. Raises as `record` does."""
+        return self._each(paths, lambda path: self.record(path, kind))
+
+    def sealed(self, paths: Sequence[str], kind: type[RecordT]) -> list[RecordT | None]:
+        """Many that are sealed, in their order; None where there is none, or a bit has changed."""
+
+        def one(path: str) -> RecordT | None:
+            return self._fresh(path, kind, lambda: self.store.read_sealed(path, kind))
+
+        return self._each(paths, one)
+
+    def _each(self, paths: Sequence[str], read: Callable[[str], ValueT]) -> list[ValueT]:
         if self._local is not None or len(paths) < 2:
-            return [self.record(path, kind) for path in paths]
+            return [read(path) for path in paths]
         with ThreadPoolExecutor(BUCKET_THREADS) as pool:
-            return list(pool.map(lambda path: self.record(path, kind), paths))
+            return list(pool.map(read, paths))
 
     def list(self, folder: str) -> list[str]:
         """Names in a folder, sorted; [] if there is none."""
