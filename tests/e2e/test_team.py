@@ -21,13 +21,13 @@ objective: {name: mae, decoder_width: 32, decoder_depth: 1, decoder_heads: 2}
 target: {name: pixels, norm: patch}
 masking: {name: random, ratio: 0.75}
 train:
-  budget: {steps: 3000}
+  budget: {steps: 1500}
   batch_size: 64
   optimizer: {base_lr: 3.0e-3}
   log_every: 20
   checkpoint: {every_epochs: 4, keep_last: 3}
 probes:
-  - {name: knn, every_epochs: 60, at: end}
+  - {name: knn, every_epochs: 30, at: end}
 sweep:
   axes: {masking.name: [random, block]}
   when: [{if: {masking.name: block}, axes: {masking.min_area: [2]}}]

@@ -14,6 +14,9 @@ from mimlab_objectives.plugins import load_plugins
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip file can hold: equal code gives equal bytes."""
 
+SUFFIXES = frozenset({".py", ".typed", ".yaml", ".css", ".js"})
+"""Of what packages hold and read, which is what their wheels have."""
+
 
 def code_zip() -> bytes:
     """Both packages and those of plug-ins as a zip file, equal for equal code."""
@@ -23,7 +26,7 @@ def code_zip() -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for root in dict.fromkeys([*own, *plugins]):
             for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
-                if path.suffix in (".py", ".typed", ".yaml"):
+                if path.suffix in SUFFIXES:
                     name = path.relative_to(root.parent).as_posix()
                     archive.writestr(zipfile.ZipInfo(name, ZIP_TIME), path.read_bytes())
     return buffer.getvalue()

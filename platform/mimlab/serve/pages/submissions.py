@@ -13,6 +13,7 @@ from mimlab.serve.pages.parts.live import follow, notice
 from mimlab.serve.pages.parts.refused import Refused
 from mimlab.serve.pages.parts.site import LIMIT_S, Site
 from mimlab.serve.reading.models import SubmissionSummary
+from mimlab.serve.routes.queue import QueueView
 
 COLUMNS = [
     tables.column("id", "submission"),
@@ -37,12 +38,14 @@ def add(site: Site) -> None:
         try:
             identity = await api.identity()
             found = await api.changed("/submissions", Summaries) or []
+            queue = await api.get("/queue", QueueView)
         except Refused as refused:
             refusal(request, "Submissions", refused)
             return
         with frame(request, "Submissions", identity):
             heading("Submissions")
             said = notice()
+            not_begun = ui.link("", "/queue")
             empty, full = ui.element("div"), ui.element("div")
             with empty:
                 nothing(
@@ -63,16 +66,22 @@ def add(site: Site) -> None:
                 wanted.bind_value_to(shown, "filter")
 
             def show() -> None:
-                empty.set_visibility(not found)
+                begun = {summary.id for summary in found}
+                waiting = {e.submission for e in queue.entries} - begun
+                not_begun.text = f"{len(waiting)} in the queue have not begun"
+                not_begun.set_visibility(bool(waiting))
+                empty.set_visibility(not found and not waiting)
                 full.set_visibility(bool(found))
                 rows = [_row(s) for s in found if state.value in (None, s.state)]
                 shown.update_rows(rows, clear_selection=False)
 
             async def look() -> None:
-                nonlocal found
+                nonlocal found, queue
                 changed = await api.changed("/submissions", Summaries)
-                if changed is not None:
-                    found = changed
+                moved = await api.changed("/queue", QueueView)
+                found = found if changed is None else changed
+                queue = queue if moved is None else moved
+                if changed is not None or moved is not None:
                     show()
 
             state.on_value_change(show)

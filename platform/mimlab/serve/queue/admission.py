@@ -100,15 +100,21 @@ class Admission:
 
     def _start(self, entry: QueueEntry) -> bool:
         """Start an entry, unless a dashboard that died has done it; whether it runs now."""
-        if not self.queue.claim(entry):
-            return False
+        begun, claimed = self.queue.is_claimed(entry), False
         try:
+            runs = self.launcher.state(entry.submission) in ACTIVE
+            if runs and not begun:
+                return False  # the driver that it had before has yet to end
+            claimed = self.queue.claim(entry)
+            if not claimed:
+                return False
             self.driving.forget(entry.submission)
-            if self.launcher.state(entry.submission) not in ACTIVE:
+            if not runs:
                 self._launch(entry)
         except (UserError, NotNow, OSError) as error:
             self.queue.change(entry.number, problem=in_a_line(error))
-            self.queue.unclaim(entry)
+            if claimed:
+                self.queue.unclaim(entry)
             return False
         self.queue.change(entry.number, state="started", problem="")
         return True

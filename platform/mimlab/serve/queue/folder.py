@@ -88,6 +88,10 @@ class Queue:
             return False
         return True  # claimed by a process that died before it had started it
 
+    def is_claimed(self, entry: QueueEntry) -> bool:
+        """Whether somebody has begun to start or to withdraw a waiting entry."""
+        return self.store.exists(_claim(entry.number))
+
     def unclaim(self, entry: QueueEntry) -> None:
         """It could not be started: it waits as before."""
         self.store.remove(_claim(entry.number))

@@ -238,6 +238,17 @@ def test_a_restart_loses_nothing_and_starts_nothing_twice(queue: Queue) -> None:
     assert states(queue) == ["started", "started"]
 
 
+def test_a_driver_that_has_yet_to_end_is_not_taken_for_its_successor(queue: Queue) -> None:
+    launches = Launches()
+    admission = Admission(queue, launches)
+    launches.start("a", ["x"], None)
+    put(queue, "a")
+    assert started(admission) == []
+    assert states(queue) == ["waiting"]
+    launches.stop("a")
+    assert started(admission) == ["a"]
+
+
 def test_what_is_withdrawn_is_not_started_and_what_started_is_not_withdrawn(queue: Queue) -> None:
     admission = Admission(queue, Launches())
     put(queue, "a")

@@ -91,6 +91,17 @@ def test_the_newest_comes_first_and_a_damaged_one_hides_no_other(storage) -> Non
     assert "submissions/c" in words
 
 
+def test_a_checkpoint_whose_manifest_has_changed_does_not_exist(storage) -> None:
+    trial = storage.trial()
+    submission = storage.submission(trials=[trial])
+    for step in (20, 40):
+        storage.checkpoint(trial, step)
+    path = f"trials/{trial.id}/checkpoints/step_000000040/manifest.json"
+    storage.store.write(path, storage.store.read(path).replace(b'"step": 40', b'"step": 41'))
+    found = Reading(storage.store).trial(submission.id, trial.id).checkpoints
+    assert [checkpoint.step for checkpoint in found] == [20]
+
+
 def test_a_trial_with_everything(storage) -> None:
     trials = [storage.trial(ratio=0.5), storage.trial(ratio=0.75)]
     fork = storage.trial(ratio=0.5, parent=trials[0].id)
