@@ -136,6 +136,7 @@ def picture(page: Page, request: pytest.FixtureRequest) -> Callable[[str], None]
     PICTURES.mkdir(parents=True, exist_ok=True)
 
     def kept(name: str) -> None:
+        page.wait_for_timeout(2000)  # figures are drawn a moment after the page
         page.screenshot(path=PICTURES / f"{name}.png")
 
     return kept

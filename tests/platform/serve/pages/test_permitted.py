@@ -59,6 +59,20 @@ def test_what_is_driven_is_stopped_and_paused_and_not_resumed(storage) -> None:
     assert found == {"stop", "pause"}
 
 
+@pytest.mark.parametrize(("state", "allowed"), [("running", True), ("finished", False)])
+def test_only_a_trial_that_goes_on_is_stopped_or_paused(storage, state, allowed: bool) -> None:
+    trials = [storage.trial(seed=seed) for seed in range(2)]
+    submission = storage.submission(trials=trials)
+    storage.lease(submission)
+    for trial, its_state in zip(trials, (state, "running"), strict=True):
+        storage.status(trial, its_state, 10)
+    reading = Reading(storage.store)
+    summary = reading.submission(submission.id).summary
+    detail = reading.trial(submission.id, trials[0].id)
+    for verb in ("stop", "pause"):
+        assert of_trial(verb, ADA, detail, summary) == ("" if allowed else f"it is {state}")
+
+
 def test_a_fork_begins_at_a_checkpoint(storage) -> None:
     trial = storage.trial()
     submission = storage.submission(trials=[trial])

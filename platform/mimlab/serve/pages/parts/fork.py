@@ -58,11 +58,13 @@ async def ask_fork(api: Api, detail: TrialDetail) -> Fork | None:
     """What to change and where to begin; None where one thinks better of it."""
     before = _without_seed(detail.resolved_text)
     steps = {c.step: f"step {c.step:,} (epoch {c.epoch:.1f})" for c in detail.checkpoints}
+    unfinished = [number for number in steps if number < detail.summary.total_steps]
+    first = max(unfinished or steps)
     changes: list[str] = []
     with ui.dialog().props("maximized") as dialog, ui.card().classes("page"):
         ui.label(f"Fork {detail.summary.label}").style("font-size: 18px; font-weight: 650")
         ui.label("Change what shall be otherwise; everything else stays.").classes("muted")
-        step = ui.select(steps, value=max(steps), label="Begins at").props("dense outlined")
+        step = ui.select(steps, value=first, label="Begins at").props("dense outlined")
 
         async def check(text: str) -> None:
             changes.clear()
@@ -90,4 +92,4 @@ async def ask_fork(api: Api, detail: TrialDetail) -> Fork | None:
         go.set_enabled(False)
     if not await dialog:
         return None
-    return Fork(changes=list(changes), step=int(step.value or max(steps)))
+    return Fork(changes=list(changes), step=int(step.value or first))

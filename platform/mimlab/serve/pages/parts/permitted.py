@@ -22,6 +22,7 @@ _NEEDS: dict[Verb, Action] = {
 }
 _GOES_ON = ("pending", "stopped", "preempted", "lost")
 _FAILED = ("failed", "diverged")
+_UNDER_WAY = ("pending", "running", "probing")
 
 
 def why_not(verb: Verb, identity: Identity, owner: str) -> str:
@@ -51,6 +52,8 @@ def of_trial(
     if verb == "fork":
         return "" if detail.checkpoints else "it has no checkpoint to begin at yet"
     driven = submission.driver_alive is not False
+    if verb in ("stop", "pause") and driven and detail.summary.state not in _UNDER_WAY:
+        return f"it is {detail.summary.state}"
     if verb in ("resume", "retry failed"):
         driven = False  # a living driver takes back what was stopped or paused
     if verb == "resume" and detail.summary.state in ("running", "probing"):

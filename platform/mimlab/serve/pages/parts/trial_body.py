@@ -114,7 +114,7 @@ def _lineage(detail: TrialDetail) -> None:
     for words_ in detail.differs:
         ui.label(f"changed at a resume: {words_}").classes("warning")
     if not detail.lineage and not detail.differs:
-        ui.label("Not forked, and undisturbed.").classes("muted")
+        ui.label("Not forked, and no resume has changed its numbers.").classes("muted")
 
 
 def _checkpoints(detail: TrialDetail) -> None:
