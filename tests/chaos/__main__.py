@@ -103,7 +103,9 @@ def table(rounds: Sequence[Round], quiet: Watch, quiet_s: float, asked: argparse
         f"# {injected(rounds)} faults, {len(rounds)} submissions",
         "",
         f"{datetime.date.today().isoformat()}, seed {asked.seed}, {os.cpu_count()} cores, commit "
-        f"{_commit()}. Seconds and steps are medians.",
+        f"{_commit()}. Seconds and steps are medians. Made by `make chaos`; what the faults are "
+        "and what must hold after each says [faults.md](faults.md#the-proof). Where training goes "
+        "on through a fault, the seconds are those until its next sign, which comes every 2 s.",
         "",
         "| fault | injected | recovered | to the first step, s | until as far again, s "
         "| steps done twice | invariants held |",
