@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mimlab.actions import audit
-from mimlab.actions.fork import write_forks
+from mimlab.actions.fork import start_forks, write_forks
 from mimlab.actions.forking import Fork, forked
 from mimlab.actions.launch import Launcher
 from mimlab.actions.named import Target, target_of
-from mimlab.actions.resume import start_driver
 from mimlab.errors import UserError
 from mimlab.search.submission import StudyFile
 from mimlab.spec.study import Study, study_model
@@ -46,7 +45,7 @@ def extend(
     submission = write_forks(store, study, file, forks, by=by)
     details = {"submission": submission.id, "budget": dict(budget)}
     audit.record(store, by, "extend", name, details)
-    start_driver(submission, launcher)
+    start_forks(submission, launcher)
     return submission.id
 
 

@@ -47,8 +47,18 @@ def fork(
     details = {"submission": submission.id, "trial": found.record.id, "changes": changes}
     step_taken = {"step": found.record.parent_step}
     audit.record(store, by, "fork", trial_id, details | step_taken)
-    start_driver(submission, launcher)
+    start_forks(submission, launcher)
     return submission.id
+
+
+def start_forks(submission: SubmissionFolder, launcher: Launcher) -> None:
+    """Start what `write_forks` has made. Raises UserError that says what else starts it."""
+    try:
+        start_driver(submission, launcher)
+    except UserError as error:
+        raise UserError(
+            f"{error}; it is written all the same: `mimlab resume {submission.id}` starts it later"
+        ) from error
 
 
 def write_forks(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from mimlab.actions import audit
 from mimlab.actions.extend import extend
 from mimlab.actions.fork import fork
 from mimlab.actions.inheritance import first_step
+from mimlab.actions.resume import resume_submission
 from mimlab.data.segments import Place
 from mimlab.errors import TrialError, UserError
 from mimlab.search.submission import reopen
@@ -43,6 +45,21 @@ def forked(parent: TrialFolder, recorder, changes: list[str], **more: Any) -> Tr
 def start_of(record: TrialRecord) -> StartRecord:
     assert record.start is not None
     return record.start
+
+
+def test_a_fork_that_cannot_be_started_now_is_resumed_later(
+    parent, recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise UserError("the head does not answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(recorder, "start", refuse)
+        with pytest.raises(UserError, match="does not answer") as why:
+            fork(parent.store, parent.id, RATIO, launcher=recorder, by="ada")
+    (named,) = re.findall("resume (.+)`", str(why.value))
+    resume_submission(parent.store, named, "ada", launcher=recorder)
+    assert [launched.submission_id for launched in recorder.launched] == [named]
 
 
 def session_of(parent: TrialFolder, record: TrialRecord, data: str) -> Session:
