@@ -25,6 +25,8 @@ STOP_WAIT_S = 120
 
 AGENT_S = 60.0
 """For a head to become ready: its dashboard answers some seconds before it takes jobs."""
+ENDING_S = 15.0
+"""For a driver that has let its submission go to be noticed as ended by Ray."""
 _NO_AGENT = "No available agent"
 
 _STATES = {
@@ -68,10 +70,7 @@ class RayJobs:
         if working_dir is not None:
             refuse_large(working_dir)
             environment["working_dir"] = str(working_dir)
-        jobs = self._jobs(submission_id)
-        if jobs and _STATES[jobs[-1].status] in ("pending", "running"):
-            raise UserError(f"submission {submission_id} has a job at {self.address} already")
-        number = len(jobs) + 1
+        number = len(self._ended_jobs(submission_id)) + 1
         self._started(
             entrypoint=shlex.join([self._python, "-m", "mimlab.cli.main", *words]),
             submission_id=submission_id if number == 1 else f"{submission_id}-{number}",
@@ -109,6 +108,18 @@ class RayJobs:
                 if _NO_AGENT not in str(error) or time.monotonic() >= deadline:
                     raise
             time.sleep(1.0)
+
+    def _ended_jobs(self, submission_id: str) -> list[Any]:
+        """All of a submission, waiting a little for a driver that is done to end its job, too."""
+        deadline = time.monotonic() + ENDING_S
+        while True:
+            jobs = self._jobs(submission_id)
+            state = _STATES[jobs[-1].status] if jobs else "ended"
+            if state in ("ended", "failed"):
+                return jobs
+            if state == "pending" or time.monotonic() >= deadline:
+                raise UserError(f"submission {submission_id} has a job at {self.address} already")
+            time.sleep(0.5)
 
     def _jobs(self, submission_id: str) -> list[Any]:
         """Of a submission, oldest first."""
