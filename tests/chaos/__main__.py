@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the schedule; default: 0")
     parser.add_argument("--faults", default=",".join(FAULTS), help="names, by commas; default: all")
     parser.add_argument("--steps", type=int, default=3000, help="of a study; default: 3000")
-    parser.add_argument("--a-study", type=int, default=10, help="faults; default: 10")
+    parser.add_argument("--a-study", type=int, default=8, help="faults; default: 8")
     parser.add_argument("--apart", type=float, default=0, help="seconds from fault to fault")
     parser.add_argument("--minutes", type=float, default=600, help="no new round after these")
     parser.add_argument("--page", type=Path, help="where the table is written to")

@@ -82,6 +82,7 @@ class Nodes:
         if self.head is None or not self.head.alive:
             self.head = self._node(
                 "--head",
+                "--num-cpus=0",  # as a cluster's head has it, so that nodes are what trains
                 f"--port={self.port}",
                 f"--dashboard-port={self._dashboard_port}",
                 "--include-dashboard=true",
@@ -89,7 +90,7 @@ class Nodes:
             _await_port(self.port)
         self.joined = [node for node in self.joined if node.alive]
         while len(self.joined) < self._count:
-            self.joined.append(self._node(f"--address={self.address}"))
+            self.joined.append(self._node(f"--address={self.address}", f"--num-cpus={self._cpus}"))
 
     def stop(self) -> None:
         """End everything; nothing of it is left."""
@@ -116,7 +117,6 @@ class Nodes:
         # A folder of its own, as on a machine of its own: nodes remove what others unpack there.
         temporary = self._folder / f"ray{self._started}"
         common = [
-            f"--num-cpus={self._cpus}",
             "--object-store-memory=300000000",
             f"--temp-dir={temporary}",
             f"--dashboard-agent-listen-port={free_port()}",

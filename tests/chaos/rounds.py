@@ -98,8 +98,10 @@ def disturbed(place: Place, number: int, names: Sequence[str], quiet: Watch, see
                 break
             wait_for(lambda: supervisor.poll() is not None, hit + place.apart_s - time.monotonic())
             hit = time.monotonic()
-            with contextlib.suppress(NothingToHit, psutil.NoSuchProcess):
+            try:
                 done.append(inject(name, scene))
+            except (NothingToHit, psutil.NoSuchProcess) as why:
+                print(f"{number:3d} {name} was not injected: {why}", flush=True)
         try:
             code = supervisor.wait(FINISH_S)
         except subprocess.TimeoutExpired:

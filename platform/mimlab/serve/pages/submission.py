@@ -37,13 +37,14 @@ def add(site: Site) -> None:
         path = f"/submissions/{submission_id}"
         try:
             identity = await api.identity()
-            detail = await _found(api, path)
-            if detail is None:
+            found = await _found(api, path)
+            if found is None:
                 await starting(request, submission_id, api, identity)
                 return
         except Refused as refused:
             refusal(request, submission_id, refused)
             return
+        detail = found
         with frame(request, submission_id, identity):
             heading(detail.summary.id, detail.summary.question)
             said = notice()
