@@ -16,11 +16,14 @@ from chaos.nodes import Nodes
 from chaos.tracking import TrackingServer
 from chaos.watch import Watch, wait_for
 from mimlab.storage.folders import step_name
+from mimlab.train.checkpoint import MANIFEST_FILE
 
 AWAY_S = 8.0
 """How long what comes back by itself is away."""
 APPEAR_S = 30.0
 """How long a process that comes and goes is waited for."""
+KNOWN_S = 3.0
+"""How long a list of processes holds: to make one takes longer than a read."""
 WORKER, TRIAL = "ray::RayTrainWorker", "ray::ImplicitFunc"
 IDLE, READER = "ray::IDLE", "ray::ReadPlan"
 
@@ -65,10 +68,11 @@ def kill_reader(scene: Scene) -> None:
     deadline = time.monotonic() + APPEAR_S
     while time.monotonic() < deadline:
         idle = [*scene.nodes.processes(IDLE), *scene.nodes.processes(READER)]
-        for _ in range(100):
+        known_until = time.monotonic() + KNOWN_S
+        while time.monotonic() < known_until:
             for process in idle:
                 with contextlib.suppress(psutil.Error):
-                    if process.cmdline()[0].startswith(READER):
+                    if "".join(process.cmdline()).startswith(READER):
                         process.kill()
                         return
     raise NothingToHit("nothing reads")
@@ -153,16 +157,21 @@ def fill_disk(scene: Scene) -> None:
 
 
 def _newest_file(scene: Scene) -> Path:
-    """The largest file of the newest checkpoint that is whole."""
-    trial = scene.watch.trial
-    steps = scene.watch.checkpoints()
-    if trial is None or len(steps) < 2:
-        raise NothingToHit("fewer than two checkpoints")
-    folder = Path(str(scene.watch.store.root)) / trial.file(f"checkpoints/{step_name(steps[-1])}")
-    files = [path for path in folder.iterdir() if path.name != "manifest.json"]
-    if not files or not (folder / "manifest.json").exists():
-        raise NothingToHit("the newest checkpoint is being written")
+    """The largest file of the newest checkpoint, as soon as it is whole and has one before it."""
+    wait_for(lambda: _newest(scene.watch) is not None, APPEAR_S)
+    folder = _newest(scene.watch)
+    if folder is None:
+        raise NothingToHit(f"no second checkpoint within {APPEAR_S:.0f} s")
+    files = [path for path in folder.iterdir() if path.name != MANIFEST_FILE]
     return max(files, key=lambda path: path.stat().st_size)
+
+
+def _newest(watch: Watch) -> Path | None:
+    trial, steps = watch.trial, watch.checkpoints()
+    if trial is None or len(steps) < 2:
+        return None
+    folder = Path(str(watch.store.root)) / trial.file(f"checkpoints/{step_name(steps[-1])}")
+    return folder if (folder / MANIFEST_FILE).exists() else None
 
 
 FAULTS: Mapping[str, Callable[[Scene], None]] = {
