@@ -54,7 +54,8 @@ def add(site: Site) -> None:
             with ui.tabs().props("no-caps align=left dense outside-arrows") as tabs:
                 for name in TABS:
                     ui.tab(name)
-            shown = ui.tab_panels(tabs, value=first, animated=False).props("keep-alive")
+            # Not kept alive: a figure that is hidden cannot follow the size of its page.
+            shown = ui.tab_panels(tabs, value=first, animated=False, keep_alive=False)
             with shown:
                 for name, kind in TABS.items():
                     with ui.tab_panel(name):
