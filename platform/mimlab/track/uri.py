@@ -66,8 +66,8 @@ def _beside(storage: str | Path) -> str:
     if _is_remote(storage):
         raise UserError(
             f"tracking.uri: null means a database beside the results, but storage is {storage}; "
-            "start `mlflow server` and set tracking.uri, or MLFLOW_TRACKING_URI, to its http:// "
-            "address"
+            "start `mlflow server` and set tracking.uri to its http:// address, or tell it by "
+            "MLFLOW_TRACKING_URI"
         )
     return _SQLITE + str(Path(storage).absolute() / "mlflow.db")
 
