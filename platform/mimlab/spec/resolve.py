@@ -32,15 +32,15 @@ def resolved(study: Study, folder: Path) -> Study:
     storage = absolute("runs", Path.cwd())
     if study.storage is not None:
         storage = absolute(study.storage, folder)
-    uri = study.tracking.uri or os.environ.get(TRACKING_VARIABLE)
-    if not uri and not is_uri(storage):
+    uri = study.tracking.uri or os.environ.get(TRACKING_VARIABLE) or None
+    if uri is None and not is_uri(storage):
         uri = f"sqlite:///{storage}/{TRACKING_FILE}"
     update = {
         "data": resolved_data(study.data, folder, study.resources),
         "backbone": resolved_backbone(study.backbone, folder),
         **resolved_parts(study, folder),
         "storage": storage,
-        "tracking": study.tracking.model_copy(update={"uri": uri or None}),
+        "tracking": study.tracking.model_copy(update={"uri": uri}),
     }
     return study.model_copy(update=update)
 

@@ -11,8 +11,8 @@ from mimlab.serve.pages.parts.curve_panel import CurvePanel
 from mimlab.serve.pages.parts.frame import frame, heading, refusal, say_refused
 from mimlab.serve.pages.parts.live import follow, notice
 from mimlab.serve.pages.parts.panel import Panel
-from mimlab.serve.pages.parts.refused import NOT_FOUND, Refused
-from mimlab.serve.pages.parts.site import LIMIT_S, Api, Site
+from mimlab.serve.pages.parts.refused import Refused
+from mimlab.serve.pages.parts.site import LIMIT_S, Site
 from mimlab.serve.pages.parts.starting import starting
 from mimlab.serve.pages.parts.study_text import StudyText
 from mimlab.serve.pages.parts.submission_top import SubmissionTop
@@ -37,7 +37,7 @@ def add(site: Site) -> None:
         path = f"/submissions/{submission_id}"
         try:
             identity = await api.identity()
-            found = await _found(api, path)
+            found = await api.found(path, SubmissionDetail)
             if found is None:
                 await starting(request, submission_id, api, identity)
                 return
@@ -81,13 +81,3 @@ def add(site: Site) -> None:
             shown.on_value_change(turned)
             await show()
             follow(look, said)
-
-
-async def _found(api: Api, path: str) -> SubmissionDetail | None:
-    """None where the storage has no such submission. Raises Refused."""
-    try:
-        return await api.get(path, SubmissionDetail)
-    except Refused as refused:
-        if refused.status == NOT_FOUND:
-            return None
-        raise

@@ -38,7 +38,7 @@ def add(site: Site) -> None:
         try:
             identity = await api.identity()
             found = await api.changed("/submissions", Summaries) or []
-            queue = await api.get("/queue", QueueView)
+            queue = await api.changed("/queue", QueueView) or QueueView(entries=[], shares=[])
         except Refused as refused:
             refusal(request, "Submissions", refused)
             return

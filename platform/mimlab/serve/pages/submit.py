@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import Request
 from nicegui import events, ui
 
+from mimlab.serve.checking import StudyProblem
 from mimlab.serve.identity.permissions import may, needed_role
 from mimlab.serve.pages.parts.bill import Bill
 from mimlab.serve.pages.parts.buttons import done, main_button
@@ -59,7 +60,7 @@ def add(site: Site) -> None:
                 return
             form = _Form(api)
             # The first check loads what knows every part, which takes seconds.
-            ui.timer(0.1, lambda: form.check(BEGINNING), once=True)
+            ui.timer(0.1, form.check, once=True)
 
 
 class _Form:
@@ -76,9 +77,9 @@ class _Form:
             on_rejected=lambda: ui.notify("A study file is below 1 MB.", type="negative"),
         )
         self._upload.props('accept=".yaml,.yml" flat')
-        self._editor = Editor(BEGINNING, self.check, label="Study")
+        self._editor = Editor(BEGINNING, self._check, self._show, label="Study")
         with ui.element("div").classes("tools"):
-            self._preset = ui.input("Preset, if any", on_change=self._again)
+            self._preset = ui.input("Preset, if any", on_change=self.check)
             self._preset.props("dense outlined debounce=400")
         self._said = ui.element("div").props('role="status"')
         with ui.element("div").classes("tools"):
@@ -86,38 +87,30 @@ class _Form:
             self._plan.props("outline no-caps")
             self._submit = main_button("Submit", self._ask_submit)
         self._bill = Bill(api)
-        self._checks = 0
 
-    async def check(self, text: str) -> None:
-        """Say what is wrong with the study as it stands, unless another check has begun since."""
-        self._checks += 1
-        number = self._checks
+    async def check(self) -> None:
+        """Say what is wrong with the study as it stands."""
+        await self._editor.look()
+
+    async def _check(self, text: str) -> StudyCheck:
         try:
-            body = await self._api.post("/studies/check", self._body())
-            found = StudyCheck.model_validate(body)
-            problems = [problem_words(p) for p in found.problems]
+            body = await self._api.post("/studies/check", self._body(text))
         except Refused as refused:
-            found, problems = StudyCheck(sound=False), [str(refused)]
-        if number != self._checks:
-            return
-        self._show(problems)
-        if found.sound:
-            with self._said:
+            why = StudyProblem(line=None, field=None, message=str(refused))
+            return StudyCheck(sound=False, problems=[why])
+        return StudyCheck.model_validate(body)
+
+    def _show(self, found: StudyCheck) -> None:
+        self._said.clear()
+        with self._said:
+            problems_list([problem_words(p) for p in found.problems])
+            if found.sound:
                 ui.label(f"{found.study}: sound, {found.trials} trials").classes("fine")
         self._plan.set_enabled(found.sound)
         self._submit.set_enabled(found.sound)
-        del text
 
-    def _show(self, problems: list[str]) -> None:
-        self._said.clear()
-        with self._said:
-            problems_list(problems)
-
-    def _body(self) -> dict[str, Any]:
-        return {"text": self._editor.text, "preset": self._preset.value or None, "overrides": []}
-
-    async def _again(self) -> None:
-        await self.check(self._editor.text)
+    def _body(self, text: str) -> dict[str, Any]:
+        return {"text": text, "preset": self._preset.value or None, "overrides": []}
 
     async def _dropped(self, event: events.UploadEventArguments) -> None:
         self._upload.reset()  # it takes no second file beside the first
@@ -130,13 +123,13 @@ class _Form:
 
     async def _ask_plan(self) -> None:
         async def act() -> None:
-            await self._bill.make(self._body())
+            await self._bill.make(self._body(self._editor.text))
 
         await done(act)
 
     async def _ask_submit(self) -> None:
         async def act() -> None:
-            launched = await self._api.post("/submissions", self._body())
+            launched = await self._api.post("/submissions", self._body(self._editor.text))
             ui.navigate.to(f"/submissions/{launched['submission']}")
 
         self._submit.props("loading")

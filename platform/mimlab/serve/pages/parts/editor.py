@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
 
 from nicegui import ui
 
@@ -13,12 +14,23 @@ PAUSE_S = 0.4
 """Without a key, before the text is checked."""
 
 
-class Editor:
-    """Line numbers, YAML, light and dark; `check` gets the text, the newest one only."""
+FoundT = TypeVar("FoundT")
 
-    def __init__(self, text: str, check: Callable[[str], Awaitable[None]], *, label: str) -> None:
-        self._check = check
-        self._edits = 0
+
+class Editor(Generic[FoundT]):
+    """Line numbers, YAML, light and dark. `check` gets the text; `show` gets what it found, unless
+    the text has been edited or checked anew since."""
+
+    def __init__(
+        self,
+        text: str,
+        check: Callable[[str], Awaitable[FoundT]],
+        show: Callable[[FoundT], None],
+        *,
+        label: str,
+    ) -> None:
+        self._check, self._show = check, show
+        self._looks = 0
         with ui.element("div").props(f'role="group" aria-label="{label}"').style("width: 100%"):
             self._code = ui.codemirror(
                 text, language="YAML", theme="basicLight", indent="  ", on_change=self._changed
@@ -34,12 +46,22 @@ class Editor:
         """Put another text in its place."""
         self._code.value = text
 
+    async def look(self) -> None:
+        """Check the text as it stands."""
+        mine = self._next()
+        found = await self._check(self.text)
+        if mine == self._looks:
+            self._show(found)
+
     async def _changed(self) -> None:
-        self._edits += 1
-        mine = self._edits
+        mine = self._next()
         await asyncio.sleep(PAUSE_S)
-        if mine == self._edits:
-            await self._check(self.text)
+        if mine == self._looks:
+            await self.look()
+
+    def _next(self) -> int:
+        self._looks += 1
+        return self._looks
 
 
 def problem_words(problem: StudyProblem, *, above: int = 0) -> str:

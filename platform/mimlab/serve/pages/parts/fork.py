@@ -66,25 +66,27 @@ async def ask_fork(api: Api, detail: TrialDetail) -> Fork | None:
         ui.label("Change what shall be otherwise; everything else stays.").classes("muted")
         step = ui.select(steps, value=first, label="Begins at").props("dense outlined")
 
-        async def check(text: str) -> None:
-            changes.clear()
-            found: list[str] = []
+        async def check(text: str) -> tuple[list[str], list[str]]:
+            """The changes, and what is wrong with them."""
             try:
-                changes.extend(changes_of(before, text))
+                found = changes_of(before, text)
                 body = {"text": _HEADER + text, "preset": None, "overrides": []}
                 result = StudyCheck.model_validate(await api.post("/studies/check", body))
-                found = [problem_words(p, above=1) for p in result.problems]
             except (UserError, Refused) as error:
-                found = [str(error)]
+                return [], [str(error)]
+            return found, [problem_words(p, above=1) for p in result.problems]
+
+        def show(checked: tuple[list[str], list[str]]) -> None:
+            changes[:], problems = checked
             said.clear()
             with said:
-                problems_list(found)
-                if not found:
+                problems_list(problems)
+                if not problems:
                     words = ", ".join(changes) or "nothing yet"
                     ui.label(f"changes: {words}").classes("fine" if changes else "muted")
-            go.set_enabled(bool(changes) and not found)
+            go.set_enabled(bool(changes) and not problems)
 
-        Editor(before, check, label="Configuration of the fork")
+        Editor(before, check, show, label="Configuration of the fork")
         said = ui.element("div").props('role="status"')
         with ui.row():
             go = main_button("Fork", lambda: dialog.submit(True))

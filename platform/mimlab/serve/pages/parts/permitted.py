@@ -8,6 +8,7 @@ from typing import Literal
 from mimlab.serve.identity.permissions import Action, may, needed_role
 from mimlab.serve.reading.models import SubmissionSummary, TrialDetail
 from mimlab.serve.routes.session import Identity
+from mimlab.storage.lease import UNDER_WAY
 
 Verb = Literal["stop", "pause", "resume", "retry failed", "fork", "extend"]
 VERBS: tuple[Verb, ...] = ("stop", "pause", "resume", "retry failed", "fork", "extend")
@@ -22,7 +23,6 @@ _NEEDS: dict[Verb, Action] = {
 }
 _GOES_ON = ("pending", "stopped", "preempted", "lost")
 _FAILED = ("failed", "diverged")
-_UNDER_WAY = ("pending", "running", "probing")
 
 
 def why_not(verb: Verb, identity: Identity, owner: str) -> str:
@@ -52,7 +52,7 @@ def of_trial(
     if verb == "fork":
         return "" if detail.checkpoints else "it has no checkpoint to begin at yet"
     driven = submission.driver_alive is not False
-    if verb in ("stop", "pause") and driven and detail.summary.state not in _UNDER_WAY:
+    if verb in ("stop", "pause") and driven and detail.summary.state not in UNDER_WAY:
         return f"it is {detail.summary.state}"
     if verb in ("resume", "retry failed"):
         driven = False  # a living driver takes back what was stopped or paused

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import httpx
 
-NOT_FOUND = 404
-
 
 class Refused(Exception):
     """A request that the API did not do; says why."""

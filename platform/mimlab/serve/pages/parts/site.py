@@ -65,10 +65,20 @@ class Api:
         data = await self._answer("GET", path, params=params)
         return TypeAdapter(kind).validate_json(data)
 
+    async def found(self, path: str, kind: type[ValueT]) -> ValueT | None:
+        """The same; None where there is no such thing. Raises Refused."""
+        try:
+            return await self.get(path, kind)
+        except Refused as refused:
+            if refused.status == httpx.codes.NOT_FOUND:
+                return None
+            raise
+
     async def changed(
         self, path: str, kind: type[ValueT], params: Params | None = None
     ) -> ValueT | None:
-        """The same; None where it is as it was when this was last asked. Raises Refused."""
+        """What stands at `path`; None where it is as it was when this was last asked. Raises
+        Refused."""
         key = str(httpx.URL(path, params=params))
         known = self._tags.get(key)
         headers = {} if known is None else {"If-None-Match": known}

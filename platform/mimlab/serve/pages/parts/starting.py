@@ -7,7 +7,6 @@ from nicegui import ui
 
 from mimlab.serve.pages.parts.frame import frame, heading
 from mimlab.serve.pages.parts.live import follow, notice
-from mimlab.serve.pages.parts.refused import NOT_FOUND, Refused
 from mimlab.serve.pages.parts.site import Api
 from mimlab.serve.pages.parts.text import text_of
 from mimlab.serve.reading.models import SubmissionDetail
@@ -53,14 +52,10 @@ async def starting(request: Request, submission_id: str, api: Api, identity: Ide
             log.set_visibility(bool(known))
 
         async def look() -> None:
-            try:
-                await api.get(path, SubmissionDetail)
-            except Refused as refused:
-                if refused.status != NOT_FOUND:
-                    raise
-                await show(await api.get(f"{path}/queued", QueueItem))
-            else:
+            if await api.found(path, SubmissionDetail) is not None:
                 ui.navigate.reload()
+            else:
+                await show(await api.get(f"{path}/queued", QueueItem))
 
         await show(item)
         follow(look, said)
