@@ -31,6 +31,10 @@ class Launcher(Protocol):
         """The last lines of what it said; empty where nothing was started."""
         ...
 
+    def page(self, submission_id: str) -> str | None:
+        """The address of a page about the latest start; None where there is no such page."""
+        ...
+
     def stop(self, submission_id: str) -> None:
         """SIGTERM: trials save, and end as preempted. Nothing happens where nothing runs."""
         ...

@@ -84,6 +84,9 @@ class OwnProcesses:
         said = self._folder(submission_id) / _SAID
         return tail(said.read_text(errors="replace"), lines) if said.is_file() else ""
 
+    def page(self, submission_id: str) -> None:
+        """See `Launcher`."""
+
     def stop(self, submission_id: str) -> None:
         """See `Launcher`."""
         process = self._process(submission_id)

@@ -91,6 +91,11 @@ class RayJobs:
         said = self._asked("get_job_logs", jobs[-1].submission_id)
         return tail(said if said.strip() else jobs[-1].message or "", lines)
 
+    def page(self, submission_id: str) -> str | None:
+        """See `Launcher`; of what was started elsewhere, the list of all jobs."""
+        jobs, listed = self._jobs(submission_id), f"{self.address.rstrip('/')}/#/jobs"
+        return f"{listed}/{jobs[-1].submission_id}" if jobs else listed
+
     def stop(self, submission_id: str) -> None:
         """See `Launcher`."""
         jobs = self._jobs(submission_id)

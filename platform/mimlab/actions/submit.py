@@ -67,12 +67,19 @@ def submit(
     words = ["supervise", STUDY, "--as", submission_id, "--origin", str(origin), "--by", user]
     words += [] if preset is None else ["--preset", preset]
     words += [word for change in changes for word in ("--set", change)]
+    seen = not is_elsewhere(launcher) or _is_seen(store)
+    words += [] if seen else ["--audit"]
     with bundled(code_zip(), {STUDY: text.encode(), **weights.files}) as package:
         launcher.start(submission_id, words, package)
-    if not is_elsewhere(launcher) or _is_seen(store):
-        details = {"study": loaded.study.study, "options": loaded.options}
-        audit.record(store, user, "submit", submission_id, details)
+    if seen:
+        audit_submit(store, user, submission_id, loaded)
     return submission_id
+
+
+def audit_submit(store: Store, user: str, submission_id: str, loaded: LoadedStudy) -> None:
+    """Write it into the audit log: here, or by the driver where the storage is not seen here."""
+    details = {"study": loaded.study.study, "options": loaded.options}
+    audit.record(store, user, "submit", submission_id, details)
 
 
 def check(loaded: LoadedStudy, store: Store, launcher: Launcher) -> None:

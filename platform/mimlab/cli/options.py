@@ -26,6 +26,10 @@ Origin = Annotated[
     typer.Option(hidden=True, help="The file that STUDY is a copy of: where its paths begin."),
 ]
 By = Annotated[str | None, typer.Option(hidden=True, help="Whose submission it is.")]
+Audit = Annotated[
+    bool,
+    typer.Option("--audit", hidden=True, help="Say in the audit log that it was submitted."),
+]
 Trials = Annotated[
     list[str] | None,
     typer.Option("--trial", metavar="TRIAL", help="Only this trial; repeatable."),

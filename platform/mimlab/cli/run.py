@@ -14,6 +14,7 @@ from rich.console import Console
 from mimlab.cli.options import (
     RUNS,
     As,
+    Audit,
     By,
     Json,
     Origin,
@@ -58,12 +59,14 @@ def run(  # noqa: PLR0913  (the options of a command)
     as_id: As = None,
     origin: Origin = None,
     by: By = None,
+    audit: Audit = False,
 ) -> None:
     """Run a study, or go on with its unfinished submission.
 
     Finished trials are not repeated. Example: mimlab run sweeps/quickstart.yaml
     """
     ray_settings.apply()
+    from mimlab.actions.submit import audit_submit
     from mimlab.search import submission as submissions  # torch and Ray take seconds to import
     from mimlab.search.driver import Options
     from mimlab.search.hours import with_hours_frozen
@@ -85,6 +88,8 @@ def run(  # noqa: PLR0913  (the options of a command)
             found = submissions.unfinished(store, planned)
         named = submissions.Named(id=as_id, user=by)
         folder = found or submissions.create(store, planned, loaded, named)
+        if audit and found is None:
+            audit_submit(store, folder.record().user, folder.id, loaded)
     if found is not None:
         console.print(f"going on with submission {found.id} (--new starts another)")
     options = Options(retry_failed=retry_failed, study_options=loaded.options)

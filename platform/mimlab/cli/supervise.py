@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mimlab.cli.options import ADDRESS, RUNS, As, By, Origin, Overrides, Preset, Storage, Trials
+from mimlab.cli.options import (
+    ADDRESS,
+    RUNS,
+    As,
+    Audit,
+    By,
+    Origin,
+    Overrides,
+    Preset,
+    Storage,
+    Trials,
+)
 from mimlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,6 +56,7 @@ def supervise(  # noqa: PLR0913  (the options of a command)
     as_id: As = None,
     origin: Origin = None,
     by: By = None,
+    audit: Audit = False,
 ) -> None:
     """Run a study and start it again whenever it dies, until it is done or stopped.
 
@@ -64,6 +76,7 @@ def supervise(  # noqa: PLR0913  (the options of a command)
             raise UserError(f"{target}: --trial chooses among those of a submission; name its id")
         hidden = {"--as": as_id, "--origin": origin, "--by": by}
         told = [word for name, value in hidden.items() if value for word in (name, str(value))]
+        told += ["--audit"] if audit else []
         options = [*_study_options(preset, overrides), *(["--new"] if new else []), *told]
         first = ["run", target, *options]
     elif preset or overrides or new:

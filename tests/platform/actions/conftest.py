@@ -56,6 +56,9 @@ class Recorder:
     def log_tail(self, submission_id: str, lines: int) -> str:
         return "waiting"[:lines] if submission_id in self.states else ""
 
+    def page(self, submission_id: str) -> None:
+        """It has none."""
+
     def stop(self, submission_id: str) -> None:
         self.stopped.append(submission_id)
         self.states[submission_id] = "ended"

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from mimlab.actions import audit
 from mimlab.actions.fork import fork
 from mimlab.actions.pause import pause_trial
 from mimlab.actions.ray_jobs import RayJobs
@@ -112,6 +113,13 @@ def sent(text: str, store: Store, head: RayJobs, *changes: str) -> SubmissionFol
     return folder
 
 
+def from_afar(head: RayJobs) -> RayJobs:
+    """The same head, as it is for a machine that sees none of its folders."""
+    found = RayJobs(head.address, python=sys.executable)
+    found.is_remote = True
+    return found
+
+
 def has_checkpoint(trial: TrialFolder) -> bool:
     return bool(trial.steps("checkpoints")) and trial.status().state == "running"
 
@@ -121,6 +129,7 @@ def test_submitted_stopped_and_resumed_to_the_end(head, tiny_study, tmp_path: Pa
     folder = sent(tiny_study, store, head)
     (trial,) = folder.trials()
     assert folder.record().user == "ada"
+    assert head.page(folder.id) == f"{head.address}/#/jobs/{folder.id}"
     wait_for(lambda: has_checkpoint(trial), "no checkpoint came")
     assert standing(store, folder.id, head).job == "running"
     stop_submission(store, folder.id, "bob", head)
@@ -132,6 +141,7 @@ def test_submitted_stopped_and_resumed_to_the_end(head, tiny_study, tmp_path: Pa
     wait_for(lambda: head.state(folder.id) == "ended", "the study did not end")
     assert trial.status().state == "finished" and trial.status().attempt == 2
     assert "going on" not in head.log_tail(folder.id, 5)
+    assert head.page(folder.id) == f"{head.address}/#/jobs/{folder.id}-2"
     forked = fork(store, trial.id, ["train.budget.steps=480"], launcher=head, by="ada")
     (child,) = SubmissionFolder(store, forked).trials()
     wait_for(lambda: head.state(forked) == "ended", "the fork did not end")
@@ -143,11 +153,13 @@ def test_submitted_stopped_and_resumed_to_the_end(head, tiny_study, tmp_path: Pa
 def test_a_trial_is_paused_and_put_back_while_the_driver_runs(
     head, tiny_study, tmp_path: Path
 ) -> None:
-    store = Store(tmp_path)
-    folder = sent(tiny_study, store, head, TWO)
+    store = Store(tmp_path / "theirs")
+    folder = sent(tiny_study, store, from_afar(head), TWO)
     first, other = folder.trials()
     wait_for(lambda: has_checkpoint(first), "no checkpoint came")
     pause_trial(store, folder.id, first.id, "bob")
+    said = [(line.who, line.what, line.on) for line in audit.read(store)]
+    assert said == [("ada", "submit", folder.id), ("bob", "pause", first.id)]
     wait_for(lambda: other.status().state == "running", "the other did not take its place")
     assert first.status().reason == "paused by bob"
     resume_trial(store, folder.id, first.id, "bob", launcher=None)

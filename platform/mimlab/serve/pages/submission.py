@@ -48,7 +48,7 @@ def add(site: Site) -> None:
         with frame(request, submission_id, identity):
             heading(detail.summary.id, detail.summary.question)
             said = notice()
-            top = SubmissionTop(api, identity, site.settings.address)
+            top = SubmissionTop(api, identity, on_ray=site.settings.address is not None)
             panels: dict[str, Panel] = {}
             first = tab if tab in TABS else "Trials"
             with ui.tabs().props("no-caps align=left dense outside-arrows") as tabs:

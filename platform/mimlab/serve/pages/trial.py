@@ -41,7 +41,7 @@ def add(site: Site) -> None:
                 ui.link(parent, f"/submissions/{parent}")
             heading(detail.summary.label, f"trial {trial_id}")
             said = notice()
-            top = TrialTop(api, identity, site.settings.address)
+            top = TrialTop(api, identity, on_ray=site.settings.address is not None)
             body = TrialBody(api)
 
             async def show() -> None:

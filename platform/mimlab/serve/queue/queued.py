@@ -41,6 +41,9 @@ class Queued:
     def log_tail(self, submission_id: str, lines: int) -> str:
         return self.launcher.log_tail(submission_id, lines)
 
+    def page(self, submission_id: str) -> str | None:
+        return self.launcher.page(submission_id)
+
     def stop(self, submission_id: str) -> None:
         """Withdraw what waits, stop what runs."""
         waiting = self.queue.waiting(submission_id)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Query
+from fastapi.responses import RedirectResponse
 from pydantic import BaseModel
 
 from mimlab.actions import extend, pause, resume, stop, submit
 from mimlab.serve.checking import PastedStudy
-from mimlab.serve.errors import documented
+from mimlab.serve.errors import ApiError, documented
 from mimlab.serve.identity.callers import Caller
 from mimlab.serve.queue.need import need
 from mimlab.serve.reading import heatmap, parallel, seed_means
@@ -93,6 +94,21 @@ def get_log(
     given.owner(submission_id)
     text = given.admission.launcher.log_tail(submission_id, lines)
     return LogTail(lines=text.splitlines())
+
+
+@router.get(
+    "/{submission_id}/job",
+    summary="Leads to Ray's page of its driver",
+    status_code=307,
+    response_class=RedirectResponse,
+    responses={307: {"description": "Where that is."}},
+)
+def get_job(submission_id: SubmissionId, _: Reader, given: Given) -> RedirectResponse:
+    given.owner(submission_id)
+    page = given.admission.launcher.page(submission_id)
+    if page is None:
+        raise ApiError(404, "the dashboard was not told of a Ray cluster: `--address` names one")
+    return RedirectResponse(page)
 
 
 @router.get("/{submission_id}/queued", summary="How it came to run, or what it waits for")

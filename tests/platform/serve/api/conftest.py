@@ -47,6 +47,9 @@ class Cluster:
     def log_tail(self, submission_id: str, lines: int) -> str:
         return "\n".join(["began", "went on"][-lines:]) if submission_id in self.states else ""
 
+    def page(self, submission_id: str) -> str | None:
+        return f"http://head:8265/#/jobs/{submission_id}" if submission_id in self.states else None
+
     def stop(self, submission_id: str) -> None:
         if submission_id in self.states:
             self.states[submission_id] = "ended"

@@ -135,6 +135,19 @@ def test_a_resume_waits_in_the_queue_too(site: Callable, tiny_submission: str) -
     assert client("GET", f"/submissions/{tiny_submission}/log").json()["lines"][0] == "began"
 
 
+def test_a_link_leads_to_the_job_where_there_is_a_cluster(
+    site: Callable, tiny_submission: str
+) -> None:
+    dashboard = site()
+    client, path = dashboard.client(), f"/submissions/{tiny_submission}/job"
+    assert client("GET", path).status_code == 404
+    dashboard.cluster.states[tiny_submission] = "running"
+    answer = client("GET", path)
+    assert answer.status_code == 307
+    assert answer.headers["Location"] == f"http://head:8265/#/jobs/{tiny_submission}"
+    assert client("GET", "/submissions/nobody-s/job").status_code == 404
+
+
 @pytest.fixture
 def tiny_submission(create_study: Callable, tmp_path: Path, study: str) -> str:
     file = tmp_path / "study.yaml"

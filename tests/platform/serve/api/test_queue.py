@@ -172,6 +172,9 @@ class Launches:
     def log_tail(self, submission_id: str, lines: int) -> str:
         return f"{lines} lines of {submission_id}"
 
+    def page(self, submission_id: str) -> None:
+        """It has none."""
+
     def stop(self, submission_id: str) -> None:
         self.states[submission_id] = "ended"
 

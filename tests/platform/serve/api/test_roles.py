@@ -27,6 +27,7 @@ REQUESTS: Mapping[Action, list[Ask]] = {
         Ask("GET", "/submissions"),
         Ask("GET", "/submissions/{s}"),
         Ask("GET", "/submissions/{s}/log"),
+        Ask("GET", "/submissions/{s}/job"),
         Ask("GET", "/submissions/{s}/queued"),
         Ask("GET", "/submissions/{s}/heatmap?metric=probe/knn/top1"),
         Ask("GET", "/submissions/{s}/parallel?metric=probe/knn/top1"),

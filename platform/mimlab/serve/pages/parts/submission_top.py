@@ -12,6 +12,7 @@ from mimlab.serve.pages.parts.site import Api
 from mimlab.serve.reading.models import SubmissionSummary
 from mimlab.serve.routes.queue import QueueView
 from mimlab.serve.routes.session import Identity
+from mimlab.serve.security.headers import PREFIX
 
 VERBS: tuple[Verb, ...] = ("stop", "pause", "resume", "retry failed", "extend")
 
@@ -19,9 +20,9 @@ VERBS: tuple[Verb, ...] = ("stop", "pause", "resume", "retry failed", "extend")
 class SubmissionTop:
     """Facts and buttons."""
 
-    def __init__(self, api: Api, identity: Identity, ray: str | None) -> None:
-        """`ray`: Ray's own dashboard; None where there is none."""
-        self._api, self._identity, self._ray = api, identity, ray
+    def __init__(self, api: Api, identity: Identity, *, on_ray: bool) -> None:
+        """`on_ray`: whether drivers are jobs of a Ray cluster."""
+        self._api, self._identity, self._on_ray = api, identity, on_ray
         self._id = ""
         with ui.element("div").classes("card"):
             self._facts = ui.element("dl").classes("facts")
@@ -52,9 +53,9 @@ class SubmissionTop:
             fact("by", f"{summary.user}, {words.day(summary.created)}")
             if place:
                 fact("in the queue", place)
-            if self._ray is not None:
+            if self._on_ray:
                 with fact_box("Ray"):
-                    ui.link("its jobs", f"{self._ray.rstrip('/')}/#/jobs", new_tab=True)
+                    ui.link("its job", job_page(self._id), new_tab=True)
         self._health.text = "\n".join(summary.health)
         for verb, button in self._buttons.items():
             button.allow(of_submission(verb, self._identity, summary))
@@ -86,6 +87,11 @@ class SubmissionTop:
             ui.notify(f"{verb.capitalize()}: asked for; it takes effect within seconds.")
 
         return act
+
+
+def job_page(submission: str) -> str:
+    """Where a submission's driver is shown by Ray."""
+    return f"{PREFIX}/submissions/{submission}/job"
 
 
 def fact(name: str, value: str, *, css: str = "") -> None:

@@ -10,7 +10,7 @@ from mimlab.serve.pages.parts.buttons import ActionButton, ask_budget
 from mimlab.serve.pages.parts.fork import ask_fork
 from mimlab.serve.pages.parts.permitted import VERBS, Verb, of_trial
 from mimlab.serve.pages.parts.site import Api
-from mimlab.serve.pages.parts.submission_top import bar, fact, fact_box
+from mimlab.serve.pages.parts.submission_top import bar, fact, fact_box, job_page
 from mimlab.serve.reading.models import SubmissionSummary, TrialDetail
 from mimlab.serve.routes.session import Identity
 
@@ -18,9 +18,9 @@ from mimlab.serve.routes.session import Identity
 class TrialTop:
     """Facts, links and buttons."""
 
-    def __init__(self, api: Api, identity: Identity, ray: str | None) -> None:
-        """`ray`: Ray's own dashboard; None where there is none."""
-        self._api, self._identity, self._ray = api, identity, ray
+    def __init__(self, api: Api, identity: Identity, *, on_ray: bool) -> None:
+        """`on_ray`: whether drivers are jobs of a Ray cluster."""
+        self._api, self._identity, self._on_ray = api, identity, on_ray
         self._detail: TrialDetail | None = None
         with ui.element("div").classes("card"):
             self._facts = ui.element("dl").classes("facts")
@@ -49,9 +49,9 @@ class TrialTop:
                     ui.link("its run", detail.mlflow_link, new_tab=True)
                 else:
                     ui.label("no page" if detail.mlflow_uri else "not shown yet")
-            if self._ray is not None:
+            if self._on_ray:
                 with fact_box("Ray"):
-                    ui.link("its jobs", f"{self._ray.rstrip('/')}/#/jobs", new_tab=True)
+                    ui.link("its job", job_page(detail.submission), new_tab=True)
         lost = (
             "Recorded as running, but nobody runs it: resume it." if trial.state == "lost" else ""
         )
