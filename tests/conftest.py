@@ -6,10 +6,29 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+from jaxtyping import install_import_hook
+
+ROOT = Path(__file__).parent.parent
+
+
+def modules_with_shapes() -> list[str]:
+    """Those whose signatures say shapes."""
+    packages = (ROOT / "platform/mimlab", ROOT / "objectives/mimlab_objectives")
+    files = [file for package in packages for file in package.rglob("*.py")]
+    return [
+        ".".join(file.relative_to(ROOT).with_suffix("").parts[1:])
+        for file in files
+        if "from jaxtyping import" in file.read_text()
+    ]
+
+
+# Every call of them is checked. To check all others, too, would take the suite twice as long.
+install_import_hook(modules_with_shapes(), "beartype.beartype")
 
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("untimed", deadline=None)
