@@ -16,8 +16,10 @@ test: install                ## the fast suite, under ten minutes on two cores
 slow: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not own_cluster and not browser" -n 2 --dist loadfile
 
-slow-cluster: install        ## those that start a Ray of several nodes
-	$(BIN)/python -m pytest -m "slow and own_cluster"
+slow-cluster: install        ## those that start a Ray of several nodes, each file in a process of its own
+	failed=0; for file in $$(grep -rl "mark.own_cluster" tests --include="test_*.py"); do \
+		$(BIN)/python -m pytest -m "slow and own_cluster" $$file || failed=1; \
+	done; exit $$failed
 
 slow-browser: install        ## those that look at pages in Chromium
 	$(BIN)/python -m pytest -m "slow and browser"

@@ -145,7 +145,7 @@ def test_mlflow_has_the_comparison_and_the_lineage(
     page.goto(link)
     expect(page.get_by_text("train/loss").first).to_be_visible()
     picture("7-mlflow-run")
-    page.goto(link.partition("/runs/")[0])
+    page.goto(team.get(f"/submissions/{day['submission']}")["mlflow_link"])
     compared = page.get_by_role("link", name="Maskings compared")
     compared.wait_for()
     picture("8-mlflow-experiment")

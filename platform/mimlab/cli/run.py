@@ -197,7 +197,8 @@ def _note(driver: Driver):
             return f"{driver.limit_reached}: saving checkpoints"
         drain = driver.drain
         behind = f"MLflow is behind: {drain.last_error}" if drain and drain.last_error else ""
-        return "; ".join(filter(None, (behind, driver.disk.note)))
+        room = driver.room.note if driver.room else ""
+        return "; ".join(filter(None, (room, behind, driver.disk.note)))
 
     return note
 

@@ -39,6 +39,10 @@ STARTS = 3
 TOO_LATE = "timed out during startup"
 """In the words of `ray._private.node.Node`, whose exception has no class of its own."""
 
+NODE_GROUP = "ray.io/node-group"
+"""A label: the kind of a node, as KubeRay and `ray up` name it (docs.ray.io, "Use labels to control
+scheduling"); what `ray start` alone has made has none."""
+
 QUIET_LOGGERS = ("ray", "ray.train", "ray.data", "alembic", "mlflow")
 
 
@@ -46,7 +50,17 @@ QUIET_LOGGERS = ("ray", "ray.train", "ray.data", "alembic", "mlflow")
 class Cluster:
     """A Ray cluster that is ready to run trials."""
 
-    capacity: Capacity
+    is_local: bool
+    """Whether it is this machine alone, for this driver alone."""
+
+    def capacity(self) -> Capacity:
+        """What it has now: nodes come and go."""
+        resources = ray.cluster_resources()
+        return Capacity(resources.get("CPU", 0.0), resources.get("GPU", 0.0))
+
+    def grows(self) -> bool:
+        """Whether something may add nodes: what does gives each the name of its kind."""
+        return any(NODE_GROUP in node["Labels"] for node in ray.nodes())
 
 
 @contextlib.contextmanager
@@ -83,8 +97,8 @@ def local_cluster(log_folder: Path) -> Iterator[Cluster]:
     """
     _quieten()
     _start()
-    with _connected(log_folder) as cluster:
-        yield cluster
+    with _connected(log_folder):
+        yield Cluster(is_local=True)
 
 
 def _start() -> None:
@@ -142,8 +156,8 @@ def _joined(head: str, log_folder: Path) -> Iterator[Cluster]:
         ) from error
     finally:
         too_long.cancel()
-    with _connected(log_folder) as cluster:
-        yield cluster
+    with _connected(log_folder):
+        yield Cluster(is_local=False)
 
 
 def _quieten() -> None:
@@ -155,12 +169,11 @@ def _quieten() -> None:
 
 
 @contextlib.contextmanager
-def _connected(log_folder: Path) -> Iterator[Cluster]:
+def _connected(log_folder: Path) -> Iterator[None]:
     try:
         DataContext.get_current().enable_progress_bars = False
         _link_logs(log_folder)
-        resources = ray.cluster_resources()
-        yield Cluster(Capacity(resources.get("CPU", 0.0), resources.get("GPU", 0.0)))
+        yield
     finally:
         ray.shutdown()
 

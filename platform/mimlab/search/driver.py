@@ -13,7 +13,7 @@ import ray
 import ray.tune
 from ray.tune.progress_reporter import TrialProgressCallback
 
-from mimlab.errors import UserError
+from mimlab.errors import NotNow, UserError
 from mimlab.probe.base import Probe
 from mimlab.probe.due import due_of, reads_of, unanswered
 from mimlab.retention.budget import DiskBudget
@@ -22,8 +22,9 @@ from mimlab.search.baselines import Baselines
 from mimlab.search.cluster import Cluster, driver_cluster
 from mimlab.search.fingerprint import code_zip, fingerprint
 from mimlab.search.hour_limit import HourLimit
-from mimlab.search.placement import TRIAL_CPUS, concurrent_trials
+from mimlab.search.placement import TRIAL_CPUS
 from mimlab.search.requests import Requests
+from mimlab.search.room import Room
 from mimlab.search.shared_folders import other_machines, refuse_unshared
 from mimlab.search.stopping import scheduler_of
 from mimlab.search.submission import PlannedStudy, go_on_with
@@ -98,6 +99,8 @@ class Driver:
             unprobed=self._unanswered,
         )
         """Keeps the trials' files within what they may take."""
+        self.room: Room | None = None
+        """What the trials find on the cluster, once it is joined."""
         self.limit_reached = ""
         """That the hours are spent and something is left to do, in words."""
         self._options = options or Options()
@@ -168,8 +171,12 @@ class Driver:
                 with driver_cluster(self.submission.store.scratch(self.submission.path)) as cluster:
                     images, results = self.planned.data.root, self.submission.store.root
                     refuse_unshared(other_machines(), results=results, images=images)
-                    at_once = self._concurrent(cluster, len(trials) + to_come)
-                    yield lambda: self._run_trials(trials, at_once)
+                    self.room = room = self._room(cluster)
+                    room.await_nodes(ran_before=any(t.status().attempt for t in trials))
+                    at_once = self.planned.study.resources.concurrent_trials or (
+                        len(trials) + to_come
+                    )
+                    yield lambda: self._run_trials(trials, room, at_once)
 
     def _check_fence(self) -> None:
         """Raises LeaseLost if another driver has come by now."""
@@ -205,17 +212,12 @@ class Driver:
             return 0
         return self._suggestions.left * len(self.planned.study.sweep.seeds)
 
-    def _concurrent(self, cluster: Cluster, num_trials: int) -> int:
+    def _room(self, cluster: Cluster) -> Room:
         study = self.planned.study
-        return concurrent_trials(
-            study.resources,
-            cluster.capacity,
-            num_trials=num_trials,
-            probes=bool(study.probes),
-            decode=study.data.decode == "tasks",
-        )
+        decode = study.data.decode == "tasks"
+        return Room(cluster, study.resources, probes=bool(study.probes), decode=decode)
 
-    def _run_trials(self, trials: list[TrialFolder], at_once: int) -> None:
+    def _run_trials(self, trials: list[TrialFolder], room: Room, at_once: int) -> None:
         for trial in trials:
             self._make_ready(trial)
         self.requests.look()
@@ -228,7 +230,7 @@ class Driver:
         with hours, disk:
             while True:
                 with self.requests.watched():
-                    self._tune(trials, at_once)
+                    self._tune(trials, room, at_once)
                     baselines.end(at_once=self._stopping.is_set())
                 trials = self._settle(trials)
                 if not trials:
@@ -241,8 +243,20 @@ class Driver:
         self.limit_reached = reason
         self.stop("stopped", reason)
 
-    def _tune(self, trials: list[TrialFolder], at_once: int) -> None:
+    def _tune(self, trials: list[TrialFolder], room: Room, at_once: int) -> None:
+        """Raises NotNow where there was no room for any of them for too long."""
         study = self.planned.study
+        refused: list[NotNow] = []
+
+        def has_place(running: int, waiting: int) -> bool | None:
+            if self._stopping.is_set():
+                return None
+            try:
+                return room.has_place(running, waiting)
+            except NotNow as error:  # which Tune would hide
+                refused.append(error)
+                return None
+
         told = Told(
             storage=str(self.submission.store.root),
             submission_id=self.submission.id,
@@ -260,6 +274,7 @@ class Driver:
                     [self._trials[trial.id] for trial in trials],
                     more=partial(self._more, trials),
                     back=partial(self._put_back, trials),
+                    has_place=has_place,
                 ),
                 num_samples=-1,
                 max_concurrent_trials=at_once,
@@ -279,6 +294,9 @@ class Driver:
                 failure_config=ray.tune.FailureConfig(max_failures=MAX_TRIAL_DEATHS),
             ),
         ).fit()
+        room.close()
+        if refused:
+            raise refused[0]
 
     def _make_ready(self, trial: TrialFolder) -> None:
         control.clear(trial)

@@ -54,36 +54,44 @@ def concurrent_trials(
 ) -> int:
     """Trials to run at once: as many as fit, at most what the study asks for.
 
-    Trials whose number of workers may vary are counted with as many as they may have: one grows
-    before another starts beside it. One of them runs if its fewest workers fit.
-
     Raises UserError, saying what is needed and what there is, if not even one fits.
     """
-    need = cpus_of_trial(resources, probes=probes, decode=decode)
-    fits = _fitting(capacity, cpus=need, gpus=resources.most_workers * resources.gpus_per_worker)
+    fits = trials_that_fit(resources, capacity, probes=probes, decode=decode)
     if fits < 1:
-        fewest = resources.fewest_workers
-        cpus = cpus_of_trial(resources, probes=probes, decode=decode, workers=fewest)
-        gpus = fewest * resources.gpus_per_worker
-        if _fitting(capacity, cpus=cpus, gpus=gpus) < 1:
-            raise UserError(_refusal(resources, capacity, cpus=cpus, gpus=gpus))
-    asked = resources.concurrent_trials or num_trials
-    return max(1, min(fits, asked, num_trials))
+        raise UserError(shortage(resources, capacity, probes=probes, decode=decode))
+    return min(fits, resources.concurrent_trials or num_trials, num_trials)
 
 
-def _fitting(capacity: Capacity, *, cpus: float, gpus: float) -> int:
-    fits = math.floor(capacity.cpus / cpus + ROUNDING)
-    return min(fits, math.floor(capacity.gpus / gpus + ROUNDING)) if gpus else fits
+def trials_that_fit(
+    resources: Resources, capacity: Capacity, *, probes: bool, decode: bool = False
+) -> int:
+    """Trials that have all they need at once.
+
+    Those whose number of workers may vary are counted with as many as they may have: one grows
+    before another starts beside it. One of them runs if its fewest workers fit.
+    """
+    cpus = cpus_of_trial(resources, probes=probes, decode=decode)
+    gpus = resources.most_workers * resources.gpus_per_worker
+    if fits := _fitting(capacity, cpus=cpus, gpus=gpus):
+        return fits
+    fewest = resources.fewest_workers
+    cpus = cpus_of_trial(resources, probes=probes, decode=decode, workers=fewest)
+    return min(1, _fitting(capacity, cpus=cpus, gpus=fewest * resources.gpus_per_worker))
 
 
-def _refusal(resources: Resources, capacity: Capacity, *, cpus: float, gpus: float) -> str:
+def shortage(
+    resources: Resources, capacity: Capacity, *, probes: bool, decode: bool = False
+) -> str:
+    """What a trial needs, what there is in its place, and what to change."""
     workers = resources.fewest_workers
+    gpus = workers * resources.gpus_per_worker
     if gpus > capacity.gpus:
         return (
             f"resources: a trial needs {gpus:g} GPUs ({workers} workers × "
             f"{resources.gpus_per_worker:g}), this cluster has {capacity.gpus:g}; "
             "lower resources.workers or resources.gpus_per_worker (0 trains on the CPU)"
         )
+    cpus = cpus_of_trial(resources, probes=probes, decode=decode, workers=workers)
     beside = cpus - workers * resources.cpus_per_worker
     most = (capacity.cpus - beside) / workers
     return (
@@ -91,3 +99,8 @@ def _refusal(resources: Resources, capacity: Capacity, *, cpus: float, gpus: flo
         f"{resources.cpus_per_worker:g}, and {beside:g} for reading and probes), this cluster has "
         f"{capacity.cpus:g}; set resources.cpus_per_worker to at most {max(most, 0):.2g}"
     )
+
+
+def _fitting(capacity: Capacity, *, cpus: float, gpus: float) -> int:
+    fits = math.floor(capacity.cpus / cpus + ROUNDING)
+    return min(fits, math.floor(capacity.gpus / gpus + ROUNDING)) if gpus else fits

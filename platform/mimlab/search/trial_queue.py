@@ -11,6 +11,7 @@ from ray.tune.search import Searcher
 from mimlab.storage.records import TrialRecord
 
 More = Callable[[], list[TrialRecord]]
+HasPlace = Callable[[int, int], bool | None]
 
 
 class TrialQueue(Searcher):
@@ -19,12 +20,19 @@ class TrialQueue(Searcher):
     While a trial runs, others may come back: the queue ends when the last one has.
     """
 
-    def __init__(self, known: Sequence[TrialRecord], more: More, back: More) -> None:
-        """`back` gives trials that had ended and are to run again; it is asked often."""
+    def __init__(
+        self, known: Sequence[TrialRecord], more: More, back: More, has_place: HasPlace
+    ) -> None:
+        """`back` gives trials that had ended and are to run again; it is asked often.
+
+        `has_place`: whether one may start beside so many that run, while so many wait; None: none
+        will any more.
+        """
         super().__init__()
         self._waiting = deque(known)
         self._more = more
         self._back = back
+        self._has_place = has_place
         self._no_more = False
         self._running: set[str] = set()
 
@@ -38,6 +46,9 @@ class TrialQueue(Searcher):
             self._waiting.extend(added)
         if not self._waiting:
             return None if self._running else Searcher.FINISHED
+        place = self._has_place(len(self._running), len(self._waiting))
+        if not place:
+            return Searcher.FINISHED if place is None else None
         self._running.add(trial_id)
         record = self._waiting.popleft()
         return {"trial": {"trial_id": record.id, "spec": record.resolved}}

@@ -43,7 +43,7 @@ def compare_link(run_ids: Sequence[str], experiment_ids: Sequence[str]) -> str:
 
 def report_link(experiment_id: str, run_id: str) -> str:
     """Address, relative to MLflow's page, of a submission's report."""
-    return f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/report.html"
+    return shared_view.run_link(experiment_id, run_id, "/artifacts/report.html")
 
 
 def experiment_note(submission: SubmissionRecord, shown: Shown) -> str:

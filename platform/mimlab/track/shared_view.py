@@ -178,6 +178,17 @@ def tag_of(name: str, *, created_ms: int, state: PageState) -> str:
     return json.dumps(envelope)
 
 
+def experiment_link(experiment_id: str) -> str:
+    """Address of an experiment, relative to MLflow's page. A browser that is new to MLflow takes
+    every experiment for one of another kind, unless its address says of which it is."""
+    return f"#/experiments/{experiment_id}/runs?workflowType={WORKFLOW}"
+
+
+def run_link(experiment_id: str, run_id: str, tab: str = "") -> str:
+    """Address of a run, relative to MLflow's page, whose frame is then that of training."""
+    return f"#/experiments/{experiment_id}/runs/{run_id}{tab}?workflowType={WORKFLOW}"
+
+
 def link(experiment_id: str, key: str, *, charts: bool) -> str:
     """Address of a view, relative to MLflow's page: its charts, or its table.
 

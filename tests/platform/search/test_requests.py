@@ -116,6 +116,10 @@ def _given(queue: TrialQueue, tune_id: str) -> Any:
     return given["trial"]["trial_id"] if isinstance(given, dict) else given
 
 
+def always(running: int, waiting: int) -> bool:
+    return True
+
+
 def test_the_queue_takes_trials_back_while_others_run() -> None:
     back: list[TrialRecord] = []
 
@@ -123,7 +127,7 @@ def test_the_queue_takes_trials_back_while_others_run() -> None:
         told, back[:] = list(back), []
         return told
 
-    queue = TrialQueue([_record("a"), _record("b")], more=list, back=taken)
+    queue = TrialQueue([_record("a"), _record("b")], more=list, back=taken, has_place=always)
     assert [_given(queue, "1"), _given(queue, "2")] == ["a", "b"]
     assert _given(queue, "3") is None  # nothing now, but one may come back
     queue.on_trial_complete("1")
@@ -136,9 +140,24 @@ def test_the_queue_takes_trials_back_while_others_run() -> None:
 
 def test_the_queue_asks_for_more_until_there_are_none() -> None:
     batches = [[_record("c")], []]
-    queue = TrialQueue([], more=lambda: batches.pop(0), back=list)
+    queue = TrialQueue([], more=lambda: batches.pop(0), back=list, has_place=always)
     assert _given(queue, "1") == "c"
     assert _given(queue, "2") is None
     assert _given(queue, "2") is None and batches == []  # nor is it asked again
     queue.on_trial_complete("1")
     assert _given(queue, "2") == Searcher.FINISHED
+
+
+def test_the_queue_lets_trials_wait_for_a_place_and_ends_where_none_comes() -> None:
+    places: list[bool | None] = [False, True, False, None]
+    asked: list[tuple[int, int]] = []
+
+    def has_place(running: int, waiting: int) -> bool | None:
+        asked.append((running, waiting))
+        return places.pop(0)
+
+    queue = TrialQueue([_record("a"), _record("b")], more=list, back=list, has_place=has_place)
+    assert [_given(queue, "1"), _given(queue, "1")] == [None, "a"]
+    assert _given(queue, "2") is None
+    assert _given(queue, "2") == Searcher.FINISHED
+    assert asked == [(0, 2), (0, 2), (1, 1), (1, 1)]

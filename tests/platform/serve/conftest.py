@@ -187,9 +187,10 @@ class Storage:
         path = TrialFolder(self.store, trial.id).file(f"checkpoints/step_{step:09d}/manifest.json")
         self.store.write_sealed(path, manifest)
 
-    def mlflow(self, trial: TrialRecord, uri: str) -> None:
+    def mlflow(self, shown: TrialRecord | SubmissionFolder, uri: str) -> None:
         link = MlflowLink(tracking_uri=uri, experiment_id="3", run_id="abc")
-        self.store.write_record(TrialFolder(self.store, trial.id).file("mlflow.json"), link)
+        kind = TrialFolder if isinstance(shown, TrialRecord) else SubmissionFolder
+        self.store.write_record(kind(self.store, shown.id).file("mlflow.json"), link)
 
 
 @pytest.fixture(scope="session")

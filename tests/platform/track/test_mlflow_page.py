@@ -13,6 +13,7 @@ import pytest
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
 from mimlab.storage.records import JournalPoint, SubmissionRecord, TrialRecord, TrialsRecord
 from mimlab.track import tags
+from mimlab.track.shared_view import experiment_link
 
 CHROMIUM = Path("/usr/bin/chromium")
 PICTURES = os.environ.get("MIMLAB_SCREENSHOTS")
@@ -109,7 +110,7 @@ def lab_page(server, make_lab, monkeypatch: pytest.MonkeyPatch) -> tuple:
     view = lab.view(submission, trials)
     assert view.close(60.0), view.last_error
     experiment = lab.client.get_experiment_by_name(lab.study)
-    return lab, f"{server.uri}/#/experiments/{experiment.experiment_id}"
+    return lab, f"{server.uri}/{experiment_link(experiment.experiment_id)}"
 
 
 def picture(page, name: str) -> None:
@@ -129,6 +130,7 @@ def follow(page, lab, words: str) -> None:
 
 def test_the_note_leads_to_charts_trials_boards_and_report(lab_page, page) -> None:
     lab, _ = lab_page
+    page.get_by_text("block 0.75 s1").first.wait_for()
     picture(page, "experiment")
 
     follow(page, lab, "Maskings compared")

@@ -62,7 +62,7 @@ def add(site: Site) -> None:
                         panels[name] = kind(api)
 
             async def show() -> None:
-                await top.show(detail.summary)
+                await top.show(detail)
                 await panels[str(shown.value)].show(detail)
 
             async def look() -> None:

@@ -16,6 +16,7 @@ from mimlab.serve.reading.models import (
 )
 from mimlab.serve.reading.yaml_text import leaves, yaml_lines
 from mimlab.storage.records import CheckpointManifest, MlflowLink, StatusRecord, TrialRecord
+from mimlab.track.shared_view import experiment_link, run_link
 
 LOG_LINES = 200
 _STEP = re.compile(r"step_(\d{9})$")
@@ -46,7 +47,7 @@ def detail_of(
         checkpoints=checkpoints_of(files, record.id),
         log_tail=log_tail(files, record.id),
         mlflow_uri=link.tracking_uri if link else None,
-        mlflow_link=mlflow_link(link),
+        mlflow_link=run_page(link),
         differs=status.differs,
         parent_step=record.parent_step,
         drift=record.start.drift if record.start else [],
@@ -100,9 +101,16 @@ def log_tail(files: CachedFiles, trial_id: str, lines: int = LOG_LINES) -> list[
     return [files.store.read(f"{path}/{name}").decode(errors="replace").strip() for name in names]
 
 
-def mlflow_link(link: MlflowLink | None) -> str | None:
+def run_page(link: MlflowLink | None) -> str | None:
     """The address of a run's page; None where MLflow is a local database, which has no page."""
-    if link is None or not link.tracking_uri.startswith(("http://", "https://")):
-        return None
-    base = link.tracking_uri.rstrip("/")
-    return f"{base}/#/experiments/{link.experiment_id}/runs/{link.run_id}"
+    return _page(link, run_link(link.experiment_id, link.run_id)) if link else None
+
+
+def experiment_page(link: MlflowLink | None) -> str | None:
+    """The same of the experiment that a run is in."""
+    return _page(link, experiment_link(link.experiment_id)) if link else None
+
+
+def _page(link: MlflowLink, address: str) -> str | None:
+    has_page = link.tracking_uri.startswith(("http://", "https://"))
+    return f"{link.tracking_uri.rstrip('/')}/{address}" if has_page else None

@@ -104,6 +104,9 @@ class SubmissionDetail(Shown):
     """The study file as it was submitted."""
     options: list[str]
     """How it was changed on the command line."""
+    mlflow_link: str | None
+    """The address of its experiment's page, whose note leads to the comparison; None where it is
+    shown nowhere yet, or in a local database."""
 
 
 class CheckpointSummary(Shown):

@@ -14,7 +14,7 @@ from mimlab.errors import UserError
 from mimlab.probe.labels import label_of, metric_key
 from mimlab.serve.reading import submissions as submissions_
 from mimlab.serve.reading import trials as trials_
-from mimlab.serve.reading.details import detail_of
+from mimlab.serve.reading.details import detail_of, experiment_page
 from mimlab.serve.reading.files import CachedFiles
 from mimlab.serve.reading.hours import Hours
 from mimlab.serve.reading.journals import Journals
@@ -32,6 +32,7 @@ from mimlab.serve.reading.trials import NOTHING_YET, probes_of
 from mimlab.serve.reading.watching import Watch, driver_lives
 from mimlab.storage.records import (
     LeaseRecord,
+    MlflowLink,
     OwnerRecord,
     ProbeRecord,
     StatusRecord,
@@ -99,6 +100,7 @@ class Reading:
                 baselines=self._baselines(path),
                 study_text=_text(self.store, f"{path}/study.yaml"),
                 options=looked.record.options,
+                mlflow_link=experiment_page(self._files.record(f"{path}/mlflow.json", MlflowLink)),
             )
 
     def trial(self, submission_id: str, trial_id: str) -> TrialDetail:

@@ -124,7 +124,14 @@ def test_a_trial_with_everything(storage) -> None:
     assert (detail.summary.state, detail.summary.reason) == ("stopped", "asked to")
     assert [(c.step, c.num_bytes) for c in detail.checkpoints] == [(20, 1000), (40, 2000)]
     assert detail.log_tail == ['{"event": "training"}']
-    assert detail.mlflow_link == "http://mlflow:5000/#/experiments/3/runs/abc"
+    assert detail.mlflow_link == (
+        "http://mlflow:5000/#/experiments/3/runs/abc?workflowType=machine_learning"
+    )
+    assert reading.submission(submission.id).mlflow_link is None
+    storage.mlflow(submission, "http://mlflow:5000")
+    assert reading.submission(submission.id).mlflow_link == (
+        "http://mlflow:5000/#/experiments/3/runs?workflowType=machine_learning"
+    )
     (difference,) = detail.differences
     assert (difference.key, difference.value, difference.others) == (
         "masking.ratio",

@@ -9,7 +9,7 @@ from mimlab.serve.pages.parts.buttons import ActionButton, ask_budget
 from mimlab.serve.pages.parts.permitted import Verb, of_submission
 from mimlab.serve.pages.parts.refused import Refused
 from mimlab.serve.pages.parts.site import Api
-from mimlab.serve.reading.models import SubmissionSummary
+from mimlab.serve.reading.models import SubmissionDetail
 from mimlab.serve.routes.queue import QueueView
 from mimlab.serve.routes.session import Identity
 from mimlab.serve.security.headers import PREFIX
@@ -32,8 +32,9 @@ class SubmissionTop:
                 verb: ActionButton(verb, self._act(verb)) for verb in VERBS
             }
 
-    async def show(self, summary: SubmissionSummary) -> None:
+    async def show(self, detail: SubmissionDetail) -> None:
         """As it is now. Raises Refused."""
+        summary = detail.summary
         self._id = summary.id
         place = await self._place()
         self._facts.clear()
@@ -53,6 +54,9 @@ class SubmissionTop:
             fact("by", f"{summary.user}, {words.day(summary.created)}")
             if place:
                 fact("in the queue", place)
+            if detail.mlflow_link is not None:
+                with fact_box("MLflow"):
+                    ui.link("its experiment", detail.mlflow_link, new_tab=True)
             if self._on_ray:
                 with fact_box("Ray"):
                     ui.link("its job", job_page(self._id), new_tab=True)
