@@ -59,7 +59,7 @@ def concurrent_trials(
     fits = trials_that_fit(resources, capacity, probes=probes, decode=decode)
     if fits < 1:
         raise UserError(shortage(resources, capacity, probes=probes, decode=decode))
-    return min(fits, resources.concurrent_trials or num_trials, num_trials)
+    return max(1, min(fits, resources.concurrent_trials or num_trials, num_trials))
 
 
 def trials_that_fit(
