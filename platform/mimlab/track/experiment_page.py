@@ -17,7 +17,8 @@ from mimlab.track.shared_view import PREFIX, PageState, tag_of
 
 
 class ExperimentPage:
-    """Keeps an experiment's tags in step with the latest submission; writes what changed only."""
+    """Keeps an experiment's tags in step with the latest submission that compares trials; writes
+    what changed only."""
 
     def __init__(
         self,
@@ -35,6 +36,8 @@ class ExperimentPage:
 
     def write(self, trials: Sequence[TrialRecord], shown: Shown) -> None:
         """Write the note and the views of these trials."""
+        if self._is_another_s(trials):
+            return
         what = compared(self._submission, trials, shown.boards)
         written = {
             tags.NOTE: experiment_note(self._submission, shown),
@@ -49,6 +52,12 @@ class ExperimentPage:
                 write = partial(self._client.set_experiment_tag, self._experiment_id, key, value)
                 if self._items.send(f"the experiment's {key}", write):
                     there[key] = value
+
+    def _is_another_s(self, trials: Sequence[TrialRecord]) -> bool:
+        """Whether they compare nothing, and another submission is shown: that goes on."""
+        is_fork = len(trials) == 1 and trials[0].parent is not None
+        note = self._tags().get(tags.NOTE, "")
+        return is_fork and bool(note) and self._submission.id not in note
 
     def _tags(self) -> dict[str, str]:
         if self._there is None:

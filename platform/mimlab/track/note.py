@@ -47,7 +47,7 @@ def report_link(experiment_id: str, run_id: str) -> str:
 
 
 def experiment_note(submission: SubmissionRecord, shown: Shown) -> str:
-    """The note, for the latest submission."""
+    """The note, of one submission."""
     maskings = shared_view.link(shown.experiment_id, MASKINGS, charts=True)
     trials = shared_view.link(shown.experiment_id, TRIALS, charts=False)
     boards = shared_view.link(shown.experiment_id, TRIALS, charts=True)

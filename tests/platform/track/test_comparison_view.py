@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mimlab.storage.folders import SubmissionFolder
+from mimlab.storage.folders import SubmissionFolder, TrialFolder
+from mimlab.storage.records import TrialsRecord
 from mimlab.track import tags
 from mimlab.track.comparison_view import (
     ALL_SHOWN,
@@ -124,6 +125,24 @@ def test_the_experiment_gets_its_views_once(lab, monkeypatch: pytest.MonkeyPatch
     view.sync()
     lab.opened(trials=2)
     assert written == []
+
+
+def test_a_fork_of_one_trial_leaves_the_comparison_there(lab) -> None:
+    _, trials = lab.opened(trials=2)
+    experiment = lab.run(trials[0]).info.experiment_id
+    before = lab.client.get_experiment(experiment).tags
+    assert f"{lab.study}-first" in before[tags.NOTE]
+    fork = lab.submission(name="fork").model_copy(update={"trial_ids": [f"{lab.study}-f0"]})
+    record = lab.trials(fork)[0].model_copy(update={"parent": trials[0].id})
+    folder = SubmissionFolder(lab.store, fork.id)
+    lab.store.write_record(folder.file("submission.json"), fork)
+    lab.store.write_record(folder.file("trials.json"), TrialsRecord(trials=[record]))
+    trial = TrialFolder(lab.store, record.id)
+    lab.store.write_record(trial.file("trial.json"), record)
+    view = lab.view(fork, [record])
+    assert view.close(60.0), view.last_error
+    assert lab.run(trial).info.experiment_id == experiment
+    assert lab.client.get_experiment(experiment).tags == before
 
 
 def test_trials_that_differ_by_their_seed_alone_have_one_name(lab) -> None:
