@@ -130,7 +130,8 @@ def follow(page, lab, words: str) -> None:
 
 def test_the_note_leads_to_charts_trials_boards_and_report(lab_page, page) -> None:
     lab, _ = lab_page
-    page.get_by_text("block 0.75 s1").first.wait_for()
+    page.get_by_role("link", name="Maskings compared").wait_for()
+    page.get_by_role("link", name=f"{lab.study}-first").wait_for()
     picture(page, "experiment")
 
     follow(page, lab, "Maskings compared")
