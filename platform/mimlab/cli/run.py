@@ -66,7 +66,6 @@ def run(  # noqa: PLR0913  (the options of a command)
     Finished trials are not repeated. Example: mimlab run sweeps/quickstart.yaml
     """
     ray_settings.apply()
-    from mimlab.actions.submit import audit_submit
     from mimlab.search import submission as submissions  # torch and Ray take seconds to import
     from mimlab.search.driver import Options
     from mimlab.search.hours import with_hours_frozen
@@ -89,6 +88,8 @@ def run(  # noqa: PLR0913  (the options of a command)
         named = submissions.Named(id=as_id, user=by)
         folder = found or submissions.create(store, planned, loaded, named)
         if audit and found is None:
+            from mimlab.actions.submit import audit_submit
+
             audit_submit(store, folder.record().user, folder.id, loaded)
     if found is not None:
         console.print(f"going on with submission {found.id} (--new starts another)")
