@@ -38,7 +38,7 @@ from mimlab.storage.control import StopRequest
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
 from mimlab.storage.holding import held
 from mimlab.storage.patience import WAIT_S
-from mimlab.storage.records import DONE, RESTARTED, ProbeRecord, TrialRecord
+from mimlab.storage.records import DONE, RESTARTED, TrialRecord
 from mimlab.storage.store import Store
 from mimlab.track.drain import Drain
 from mimlab.track.view import MlflowView
@@ -283,7 +283,8 @@ class Driver:
                     study.sweep.stopping,
                     max_epochs=self._epochs(),
                     ask_to_stop=partial(_ask_to_stop, told),
-                    past=self._past(trials),
+                    past={trial.id: trial.probes() for trial in self.submission.trials()},
+                    running=[trial.id for trial in trials],
                 ),
             ),
             run_config=ray.tune.RunConfig(
@@ -354,11 +355,6 @@ class Driver:
             _epochs(trial_spec(record.resolved).train, self.planned.images[record.id])
             for record in self.planned.trials
         )
-
-    def _past(self, trials: list[TrialFolder]) -> dict[str, list[ProbeRecord]]:
-        """Recorded results of the trials that do not run again."""
-        running = {trial.id for trial in trials}
-        return {t.id: t.probes() for t in self.submission.trials() if t.id not in running}
 
     def _settle(self, trials: list[TrialFolder]) -> list[TrialFolder]:
         """Trials whose process could not write its own end get a true status; those that were

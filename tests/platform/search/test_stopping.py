@@ -189,3 +189,68 @@ def test_a_trial_that_is_started_again_is_not_counted_twice(asked) -> None:
     tell(found, again, (5.0, 0.9), (5.0, 0.9), (10.0, 0.1))
     tell(found, other, (10.0, 0.6))
     assert asked == []
+
+
+def at(time_ms: int, epoch: float, score: float) -> ProbeRecord:
+    return recorded(epoch, score).model_copy(update={"time_ms": time_ms})
+
+
+def test_a_rung_that_a_trial_has_passed_is_not_judged_again(asked) -> None:
+    """It came first, to an empty rung; those that came after it are better."""
+    past = {
+        "better": [at(2, 5.0, 0.5)],
+        "best": [at(3, 5.0, 0.6)],
+        "t0": [at(1, 5.0, 0.3), at(4, 7.0, 0.35)],
+    }
+    found = restarted(asked, past, "t0")
+    (again,) = trials(found, 1)
+    tell(found, again, (5.0, 0.3), (7.0, 0.35), (8.0, 0.36))
+    assert asked == []
+    tell(found, again, (10.0, 0.9))  # an empty rung
+    assert asked == []
+
+
+def test_the_newest_result_is_judged_as_when_it_came(asked) -> None:
+    """The driver may have died before the trial was asked to end."""
+    past = {"good": [at(1, 5.0, 0.9)], "t0": [at(2, 5.0, 0.3)], "t1": [at(3, 5.0, 0.95)]}
+    restarted(asked, past, "t0", "t1")
+    assert asked == [("t0", "probe/knn/top1 0.3000 at epoch 5")]
+
+
+def test_a_clock_that_was_set_back_changes_no_trials_own_order(asked) -> None:
+    past = {"t0": [at(9, 5.0, 0.3), at(1, 10.0, 0.3)], "good": [at(5, 10.0, 0.2)]}
+    restarted(asked, past, "t0")
+    assert asked == []  # its result at 10 came last, to a rung where it is the best
+
+
+def test_the_median_rule_goes_on_as_if_there_had_been_no_restart(asked) -> None:
+    """Every result counts once, whoever's it is."""
+    past = {
+        "other": [at(1, 5.0, 0.9), at(3, 10.0, 0.1)],
+        "t0": [at(2, 5.0, 0.95), at(4, 10.0, 0.2)],
+    }
+    found = scheduler_of(
+        Median.model_validate(
+            {"name": "median", "metric": KNN, "grace_epochs": 5.0, "min_trials": 1}
+        ),
+        max_epochs=40.0,
+        ask_to_stop=lambda *ask: asked.append(ask),
+        past=past,
+        running=["t0"],
+    )
+    again, late = trials(found, 2)
+    tell(found, again, (5.0, 0.95), (10.0, 0.2))
+    tell(found, late, (10.0, 0.54))  # the median of 0.5 and 0.575
+    assert asked == []
+    tell(found, late, (11.0, 0.53))
+    assert asked == []  # its best is what counts
+
+
+def restarted(asked: list, past: dict[str, list[ProbeRecord]], *running: str) -> TrialScheduler:
+    return scheduler_of(
+        asha(),
+        max_epochs=40.0,
+        ask_to_stop=lambda *ask: asked.append(ask),
+        past=past,
+        running=running,
+    )
