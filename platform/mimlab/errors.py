@@ -16,6 +16,10 @@ class NotNow(Exception):
     """What passes without anybody changing the input: one clear message, exit code 75."""
 
 
+class NoRoom(NotNow):
+    """A cluster that lacks nodes now: one clear message, exit code 69."""
+
+
 def told_in(error: BaseException) -> UserError | None:
     """The user's error that another one was raised from, or that a Ray task raised; else None."""
     inner: BaseException | None = error

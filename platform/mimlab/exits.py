@@ -1,7 +1,7 @@
 """What exit codes of `mimlab` mean, to a supervisor as to a shell.
 
-70 and 75 are those of BSD's sysexits.h (EX_SOFTWARE, EX_TEMPFAIL). 1 is also what Ray ends a
-process with whose cluster is gone: such a driver has not released its lease.
+69, 70 and 75 are those of BSD's sysexits.h (EX_UNAVAILABLE, EX_SOFTWARE, EX_TEMPFAIL). 1 is also
+what Ray ends a process with whose cluster is gone: such a driver has not released its lease.
 """
 
 DONE = 0
@@ -9,6 +9,8 @@ FAILED = 1
 """Something failed, or a user stopped it: the same command would go no further by itself."""
 REFUSED = 2
 """The input must be changed."""
+NO_ROOM = 69
+"""The cluster lacks nodes: the same command goes on once they are there, however late."""
 CRASHED = 70
 """A bug."""
 INTERRUPTED = 75

@@ -1,7 +1,7 @@
 """`mimlab`: from a study file to compared probe results.
 
 Exit codes: 0 done; 1 a trial failed, or a user stopped the run; 2 the input must be changed; 70 a
-bug; 75 interrupted: the same command goes on.
+bug; 69 the cluster lacks nodes, 75 interrupted: the same command goes on.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from mimlab.cli import (
     user,
 )
 from mimlab.cli.usage import UsageError, usage_words
-from mimlab.errors import NotNow, UserError
-from mimlab.exits import CRASHED, DONE, FAILED, INTERRUPTED, REFUSED
+from mimlab.errors import NoRoom, NotNow, UserError
+from mimlab.exits import CRASHED, DONE, FAILED, INTERRUPTED, NO_ROOM, REFUSED
 from mimlab.search.supervision import supervised
 from mimlab.storage.filesystems import RemoteError, passes
 from mimlab_objectives.registry import ParamsError
@@ -88,6 +88,8 @@ def main() -> None:
     except (UserError, RemoteError, ParamsError) as error:
         # A supervisor waits for a bucket, as it does for a cluster; a user may have misspelt it.
         _end(str(error), INTERRUPTED if supervised() and passes(error) else REFUSED)
+    except NoRoom as error:
+        _end(str(error), NO_ROOM)
     except NotNow as error:
         _end(str(error), INTERRUPTED)
     except (KeyboardInterrupt, typer.Abort):

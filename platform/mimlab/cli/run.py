@@ -24,8 +24,8 @@ from mimlab.cli.options import (
     StudyFile,
 )
 from mimlab.cli.smoke import refuse_beside, run_smoke
-from mimlab.errors import UserError
-from mimlab.exits import FAILED, INTERRUPTED
+from mimlab.errors import NoRoom, UserError
+from mimlab.exits import FAILED, INTERRUPTED, NO_ROOM
 from mimlab.search import ray_settings
 
 if TYPE_CHECKING:
@@ -229,7 +229,7 @@ def _close(console: Console, driver: Driver, stopped: int | None) -> None:
     if driver.limit_reached:
         console.print(f"stopped: {driver.limit_reached}", highlight=False, soft_wrap=True)
         console.print(driver.hours.remedy(), highlight=False, soft_wrap=True)
-    elif stopped is not None or driver.error is not None:
+    elif stopped is not None or driver.error is not None or driver.left:
         again = ["mimlab", "resume", driver.submission.id, *_storage_option(driver)]
         word = "go" if stopped is None else "stopped; go"
         console.print(f"{word} on with:  {shlex.join(again)}", highlight=False, soft_wrap=True)
@@ -243,6 +243,8 @@ def _close(console: Console, driver: Driver, stopped: int | None) -> None:
     if stopped is not None:
         raise typer.Exit(stopped)
     if driver.error is not None and not isinstance(driver.error, UserError):
+        raise typer.Exit(NO_ROOM if isinstance(driver.error, NoRoom) else INTERRUPTED)
+    if driver.left:
         raise typer.Exit(INTERRUPTED)
     if problems:
         raise typer.Exit(FAILED)
@@ -256,6 +258,8 @@ def _problems(driver: Driver) -> list[str]:
     for trial in driver.submission.trials():
         status = trial.status()
         log = trial.store.place(trial.file("log.jsonl"))
+        if trial.id in driver.left:
+            lines.append(f"{trial.id} {status.state}: {status.reason}")
         if status.state in ("failed", "diverged"):
             lines.append(f"{trial.id} {status.state}: {status.reason} (see {log})")
         for record in trial.probes():

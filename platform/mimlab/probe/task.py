@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from mimlab.data.manifest import DataSet
 from mimlab.probe.base import Baseline, Probe
-from mimlab.probe.due import Reads, answers, reads_of
+from mimlab.probe.due import Reads, answers, reads_of, unanswered
 from mimlab.probe.evaluate import Setting, Subject, TellOf, evaluate_all
 from mimlab.probe.given import ProbeData
 from mimlab.spec.study import TrialSpec, trial_spec
@@ -81,8 +81,18 @@ def probe_export(order: dict, trial_id: str, step: int, labels: list[str]) -> No
     """
     told = ProbeOrder.model_validate(order)
     trial = TrialFolder(Store(told.storage).patient(WAIT_S), trial_id)
-    for record in probe_step(told, trial, step, labels):
+    # Ray starts a task again whose process died: what it has answered by then stays as it is.
+    for record in probe_step(told, trial, step, _still_missing(told, trial, step, labels)):
         trial.store.write_record(trial.file(probe_file(record.probe, step)), record)
+
+
+def _still_missing(
+    told: ProbeOrder, trial: TrialFolder, step: int, labels: Sequence[str]
+) -> list[str]:
+    spec = trial_spec(told.spec)
+    due = {step: [probe for probe in spec.probes if probe.label in labels]}
+    missing = unanswered(due, trial.probes(), reads_of(spec))
+    return [probe.label for probe in missing.get(step, [])]
 
 
 def probe_step(

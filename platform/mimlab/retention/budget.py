@@ -9,11 +9,12 @@ from mimlab.errors import UserError
 from mimlab.repeated import repeated
 from mimlab.retention.removal import carry_out
 from mimlab.retention.rules import TrialSnapshot, over_budget
-from mimlab.retention.snapshot import forked_from, milestones_of, snapshot
+from mimlab.retention.snapshot import milestones_of, snapshot
 from mimlab.spec.study import trial_spec
 from mimlab.spec.sweep import Asha, Median
+from mimlab.storage import lease
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
-from mimlab.storage.records import OwnerRecord, TrialRecord
+from mimlab.storage.records import TrialRecord
 
 POLL_S = 15.0
 """Between two looks; a look lists the trials' folders."""
@@ -78,7 +79,6 @@ class DiskBudget:
 
     def _snapshots(self, records: Sequence[TrialRecord]) -> list[TrialSnapshot]:
         store = self._submission.store
-        forked = forked_from(store, records)
         own = [(TrialFolder(store, record.id), record) for record in records]
         return [
             snapshot(
@@ -87,15 +87,10 @@ class DiskBudget:
                 store.sizes(trial.path),
                 milestones=self._milestones,
                 unprobed=frozenset(self._unprobed(trial)),
-                forked=trial.id in forked,
             )
             for trial, record in own
-            if self._is_own(trial)
+            if lease.owns(self._submission, trial)
         ]
-
-    def _is_own(self, trial: TrialFolder) -> bool:
-        owner = trial.store.read_record(trial.file("owner.json"), OwnerRecord)
-        return owner is not None and owner.submission == self._submission.id
 
     def _exceeded(self, num_bytes: int) -> str:
         assert self._limit is not None

@@ -13,6 +13,7 @@ from mimlab.spec.study import TrialSpec
 from mimlab.spec.sweep import Asha, Median
 from mimlab.storage.files import FileSize
 from mimlab.storage.folders import TrialFolder
+from mimlab.storage.forks import awaited_steps
 from mimlab.storage.records import DONE, ProbeRecord, TrialRecord
 from mimlab.storage.store import Store
 from mimlab.train.checkpoint import MANIFEST_FILE
@@ -30,7 +31,7 @@ def snapshot(
     *,
     milestones: Sequence[float],
     unprobed: frozenset[int] | None,
-    forked: bool,
+    forked: bool = False,
 ) -> TrialSnapshot:
     """A trial as the rules see it.
 
@@ -40,7 +41,8 @@ def snapshot(
         sizes: what `Store.sizes` says of the folder.
         milestones: epochs at which early stopping compares, ascending: see `milestones_of`.
         unprobed: steps whose export is to be probed; None where that is not known.
-        forked: whether a fork of it has yet to begin.
+        forked: whether a fork of it is known that has yet to begin; those that the trial's own
+            folder tells of need not be.
     """
     records = trial.probes()
     return TrialSnapshot(
@@ -52,7 +54,7 @@ def snapshot(
         best=_best(spec, records),
         rungs=_rungs(records, milestones),
         unprobed=unprobed,
-        forked=forked,
+        forked=forked or bool(awaited_steps(trial)),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,14 +12,14 @@ from typing import Literal
 
 import ray
 import ray.tune
-from ray.tune.progress_reporter import TrialProgressCallback
 
-from mimlab.errors import NotNow, UserError
+from mimlab.errors import NoRoom, UserError
 from mimlab.probe.base import Probe
 from mimlab.probe.due import due_of, reads_of, unanswered
 from mimlab.retention.budget import DiskBudget
 from mimlab.search import supervision
 from mimlab.search.baselines import Baselines
+from mimlab.search.callback import TrialDeaths
 from mimlab.search.cluster import Cluster, driver_cluster
 from mimlab.search.fingerprint import code_zip, fingerprint
 from mimlab.search.hour_limit import HourLimit
@@ -46,16 +47,10 @@ from mimlab.train.config import TrainConfig
 from mimlab.train.log import TrialLog
 from mimlab.train.schedule import total_steps
 
-MAX_TRIAL_DEATHS = 20
-"""Times that a trial whose process died is started again: it follows and trains nothing itself, so
-what kills it is its machine, which a long trial on spot machines loses often."""
-
-
-class Silence(TrialProgressCallback):
-    """Takes the place of the callback by which Tune prints each trial's result."""
-
-    def _print(self, msg: str) -> None:
-        pass
+GRACE_S = 10.0
+"""For MLflow to take the rest when a driver ends."""
+AWAY_S = 3600.0
+"""The same where nobody watches and MLflow is away."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +96,8 @@ class Driver:
         """Keeps the trials' files within what they may take."""
         self.room: Room | None = None
         """What the trials find on the cluster, once it is joined."""
+        self.left: list[str] = []
+        """Ids of trials that ended before they were done though nobody asked them to."""
         self.limit_reached = ""
         """That the hours are spent and something is left to do, in words."""
         self._options = options or Options()
@@ -172,7 +169,8 @@ class Driver:
                     images, results = self.planned.data.root, self.submission.store.root
                     refuse_unshared(other_machines(), results=results, images=images)
                     self.room = room = self._room(cluster)
-                    room.await_nodes(ran_before=any(t.status().attempt for t in trials))
+                    began = self._options.restarted or any(t.status().attempt for t in trials)
+                    room.await_nodes(ran_before=began)
                     at_once = self.planned.study.resources.concurrent_trials or (
                         len(trials) + to_come
                     )
@@ -192,7 +190,8 @@ class Driver:
         request = self._asked = StopRequest(state=state, reason=reason)
         self._stopping.set()
         for trial in self.submission.trials():
-            if trial.status().state not in DONE:
+            # One that has ended here may be another submission's by now.
+            if trial.status().state not in DONE and lease.owns(self.submission, trial):
                 control.request_stop(trial, request)
 
     @contextlib.contextmanager
@@ -201,10 +200,24 @@ class Driver:
         self._view.open_submission(self.submission.record(), trials)
         self.drain = Drain(self._view)
         self.drain.start()
+        done = False
         try:
             yield
+            done = self.error is None and not self._stopping.is_set() and not self.open_trials()
         finally:
-            self.drain.stop()
+            self.drain.stop(GRACE_S)
+            if done and self.drain.away and supervision.supervised():
+                self._await_tracking(self.drain)
+
+    def _await_tracking(self, drain: Drain) -> None:
+        """Nobody is there to send the rest by `mimlab sync` once MLflow is back."""
+        print(
+            f"MLflow is behind ({drain.last_error}): it is waited for up to {AWAY_S / 60:.0f} min",
+            file=sys.stderr,
+            flush=True,
+        )
+        with self.requests.watched():
+            drain.persist(AWAY_S, self._stopping)
 
     def _to_come(self) -> int:
         """Trials that an adaptive search is still going to add."""
@@ -236,6 +249,7 @@ class Driver:
                 if not trials:
                     break
         self.baseline_error = baselines.error
+        self.left = [trial.id for trial in self.open_trials() if _was_left(trial)]
         if not self.open_trials() and not self._to_come():
             self.limit_reached = ""  # too late to keep anything from being finished
 
@@ -244,16 +258,16 @@ class Driver:
         self.stop("stopped", reason)
 
     def _tune(self, trials: list[TrialFolder], room: Room, at_once: int) -> None:
-        """Raises NotNow where there was no room for any of them for too long."""
+        """Raises NoRoom where there was none for any of them for too long."""
         study = self.planned.study
-        refused: list[NotNow] = []
+        refused: list[NoRoom] = []
 
         def has_place(running: int, waiting: int) -> bool | None:
             if self._stopping.is_set():
                 return None
             try:
                 return room.has_place(running, waiting)
-            except NotNow as error:  # which Tune would hide
+            except NoRoom as error:  # which Tune would hide
                 refused.append(error)
                 return None
 
@@ -291,8 +305,11 @@ class Driver:
                 name=f"tune-{self._fence:06d}",
                 storage_path=str(self.submission.store.scratch("ray") / self.submission.id),
                 verbose=0,
-                callbacks=[Silence()],
-                failure_config=ray.tune.FailureConfig(max_failures=MAX_TRIAL_DEATHS),
+                callbacks=[
+                    TrialDeaths(partial(TrialFolder, self._at_once.store), self._check_fence)
+                ],
+                # Counted by `TrialDeaths`, which looks at how far they came.
+                failure_config=ray.tune.FailureConfig(max_failures=-1),
             ),
         ).fit()
         room.close()
@@ -366,12 +383,13 @@ class Driver:
         if not answers(LOST_S):
             raise ConnectionError("the Ray cluster does not answer any more")
         self._check_fence()
-        died = StopRequest(state="failed", reason="its process died too often: see log.jsonl")
+        left = StopRequest(state="stopped", reason="its process left it: see log.jsonl")
         back = self.requests.back()
         for trial in trials:
             status = trial.status()
-            if trial.id not in back and status.state in ("running", "probing", "pending"):
-                end = control.stop_request(trial) or self._asked or died
+            ended = status.state not in lease.UNDER_WAY or not lease.owns(self.submission, trial)
+            if trial.id not in back and not ended:
+                end = control.stop_request(trial) or self._asked or left
                 update = {"state": end.state, "reason": end.reason}
                 trial.write_status(status.model_copy(update=update))
         self.requests.look()
@@ -385,6 +403,10 @@ def _ask_to_stop(told: Told, trial_id: str, reason: str) -> None:
     lease.check_fence(store, told.submission_id, told.fence)
     trial = TrialFolder(store.patient(WAIT_S), trial_id)
     control.request_stop(trial, StopRequest(state="pruned", reason=reason))
+
+
+def _was_left(trial: TrialFolder) -> bool:
+    return trial.status().state not in DONE and control.stop_request(trial) is None
 
 
 def _epochs(config: TrainConfig, num_images: int) -> float:

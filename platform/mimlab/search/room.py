@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from mimlab.errors import NotNow, UserError
+from mimlab.errors import NoRoom, UserError
 from mimlab.search.cluster import Cluster
 from mimlab.search.placement import Capacity, cpus_beside, shortage, trials_that_fit
 from mimlab.search.wishes import Bundles, Wishes
@@ -38,18 +38,18 @@ class Room:
     def await_nodes(self, *, ran_before: bool) -> None:
         """Return as soon as a trial fits, or may fit later because the cluster grows.
 
-        Raises UserError where none ever fits; NotNow where one did before, so that nodes are
+        Raises UserError where none ever fits; NoRoom where one did before, so that nodes are
         missing.
         """
         deadline = self.clock() + (0.0 if self.cluster.is_local else JOIN_S)
         while not self._fits(self.cluster.capacity()) and not self.cluster.grows():
             if self.clock() >= deadline:
-                error = NotNow if ran_before else UserError
+                error = NoRoom if ran_before else UserError
                 raise error(self._shortage())
             time.sleep(LOOK_S)
 
     def has_place(self, running: int, waiting: int) -> bool:
-        """Whether one of those that wait may start beside those that run. Raises NotNow where a
+        """Whether one of those that wait may start beside those that run. Raises NoRoom where a
         cluster that grows has not done so for too long."""
         if self.clock() < self._next_look:
             return False
@@ -66,7 +66,7 @@ class Room:
         self.note = f"waiting for nodes: {self._shortage()}"
         self._none_since = self.clock() if self._none_since is None else self._none_since
         if self.clock() - self._none_since >= GROW_S:
-            raise NotNow(f"no node came within {GROW_S / 60:.0f} min: {self._shortage()}")
+            raise NoRoom(f"no node came within {GROW_S / 60:.0f} min: {self._shortage()}")
         return False
 
     def close(self) -> None:

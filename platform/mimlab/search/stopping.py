@@ -164,9 +164,7 @@ class AskingScheduler(TrialScheduler):
         return self._inner.debug_string()
 
 
-def _in_order(
-    records: Sequence[ProbeRecord], metric: str
-) -> list[tuple[int, dict[str, float]]]:
+def _in_order(records: Sequence[ProbeRecord], metric: str) -> list[tuple[int, dict[str, float]]]:
     """A trial's results that have the metric, by epochs, each with the time when it came."""
     found = sorted((r for r in records if metric in r.metrics), key=lambda record: record.epoch)
     # A clock that was set back does not change the order of a trial's own results.

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mimlab.errors import UserError
-from mimlab.exits import CRASHED, DONE, FAILED, INTERRUPTED, REFUSED
+from mimlab.exits import CRASHED, DONE, FAILED, INTERRUPTED, NO_ROOM, REFUSED
 from mimlab.search import supervision
 from mimlab.search.head import is_up
 from mimlab.storage import lease
@@ -88,13 +88,15 @@ class Supervisor:
             if words := _stopped(submission):
                 self._say(words)
                 return FAILED
-            mark = _mark(submission)
-            deaths = deaths + 1 if mark is None or mark == seen else 0
-            seen = mark or seen
-            if deaths >= self._patience.fruitless_deaths:
-                self._say(_gave_up(deaths, code, submission))
-                return FAILED
-            wait_s = min(self._patience.first_wait_s * 2**deaths, self._patience.longest_wait_s)
+            wait_s = self._patience.longest_wait_s
+            if code != NO_ROOM:  # for which nobody's patience is too long
+                mark = _mark(submission)
+                deaths = deaths + 1 if mark is None or mark == seen else 0
+                seen = mark or seen
+                if deaths >= self._patience.fruitless_deaths:
+                    self._say(_gave_up(deaths, code, submission))
+                    return FAILED
+                wait_s = min(self._patience.first_wait_s * 2**deaths, wait_s)
             self._say(f"the driver {_death(code)}; start {starts + 1} in {wait_s:g} s")
             self._pause(wait_s)
             self._await_head(submission)
@@ -201,6 +203,8 @@ def _death(code: int) -> str:
         return f"was killed by {signal.Signals(-code).name}"
     if code == INTERRUPTED:
         return "was interrupted"
+    if code == NO_ROOM:
+        return "found too few nodes"
     return "crashed" if code == CRASHED else f"died with exit code {code}"
 
 

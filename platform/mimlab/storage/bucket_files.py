@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.fs as pafs
 
@@ -24,6 +24,9 @@ from mimlab.storage.filesystems import (
     remote_error,
 )
 from mimlab.storage.remote_path import RemotePath
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
 
 EXISTS = ("PreconditionFailed", "ConditionalRequestConflict")
 """S3's words for: an object of this name is there, or is being created at this moment."""
@@ -50,7 +53,9 @@ class BucketFiles(Files):
             self._client.put_object(Bucket=target.authority, Key=key, Body=data, IfNoneMatch="*")
         except ClientError as error:
             if error.response.get("Error", {}).get("Code") in EXISTS:
-                return False
+                # botocore tries again by itself: the answer to the first request may be what is
+                # lost, and the object there its own.
+                return _was_retried(error) and self.read(path) == data
             raise remote_error(str(target), str(error)) from error
         except BotoCoreError as error:
             raise remote_error(str(target), str(error)) from error
@@ -94,6 +99,11 @@ class BucketFiles(Files):
         return boto3.client(
             "s3", region_name=address.region, endpoint_url=address.endpoint, config=config
         )
+
+
+def _was_retried(error: ClientError) -> bool:
+    metadata: dict[str, Any] = {**error.response.get("ResponseMetadata", {})}
+    return metadata.get("RetryAttempts", 0) > 0
 
 
 def _boto3() -> Any:

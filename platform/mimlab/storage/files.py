@@ -7,6 +7,7 @@ import os
 import shutil
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,28 +73,16 @@ class LocalFiles(Files):
 
     def write(self, path: str, data: bytes | memoryview) -> None:
         target = self._root / path
-        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+        with _temporary(target, data) as temporary:
             temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def create(self, path: str, data: bytes) -> bool:
         target = self._root / path
-        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(data)
-            os.link(temporary, target)
-        except FileExistsError:
-            return False
-        finally:
-            temporary.unlink(missing_ok=True)
+        with _temporary(target, data) as temporary:
+            try:
+                os.link(temporary, target)
+            except FileExistsError:
+                return False
         return True
 
     def append(self, path: str, line: str) -> None:
@@ -134,3 +123,18 @@ class LocalFiles(Files):
             doomed = target.with_name(f"{REMOVED}{target.name}.{uuid.uuid4().hex[:8]}")
             target.rename(doomed)
             shutil.rmtree(doomed, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _temporary(target: Path, data: bytes | memoryview) -> Iterator[Path]:
+    """A hidden file beside `target` that holds `data`, on the disk and not on its way there."""
+    found = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with found.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield found
+    finally:
+        found.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 
 from mimlab.storage.folders import TrialFolder
+from mimlab.storage.lease import LeaseLost
 from mimlab.storage.records import JournalPoint
 from mimlab.storage.store import Store
 
@@ -96,13 +97,25 @@ class Journal:
     def flush(self) -> None:
         """Publish the buffered points as segments, each named by its first `seq`.
 
-        Raises OSError; the points that were not published then wait for the next flush.
+        Raises OSError; the points that were not published then wait for the next flush. Raises
+        LeaseLost where another writer has published others in their place.
         """
         while points := tuple(self._buffer[:MAX_SEGMENT]):
-            lines = b"".join(point.model_dump_json().encode() + b"\n" for point in points)
-            self._store.write(f"{self._folder}/{points[0].seq:09d}.jsonl", lines)
-            # Another thread may have appended meanwhile; appending and this are atomic.
-            del self._buffer[: len(points)]
+            lines = [point.model_dump_json().encode() + b"\n" for point in points]
+            path = f"{self._folder}/{points[0].seq:09d}.jsonl"
+            # Another thread may append meanwhile; appending and this are atomic.
+            del self._buffer[: self._published(path, lines)]
+
+    def _published(self, path: str, lines: list[bytes]) -> int:
+        """How many of the lines are in a segment now."""
+        whole = b"".join(lines)
+        if self._store.create(path, whole):
+            return len(lines)
+        # An attempt that seemed to fail, with fewer points, may have come through all the same.
+        there = self._store.read(path)
+        if not whole.startswith(there):
+            raise LeaseLost(f"{self._store.place(path)}: another writer's points are there")
+        return there.count(b"\n")
 
 
 def _equal(value: float, recorded: float | None) -> bool:

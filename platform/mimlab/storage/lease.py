@@ -91,8 +91,14 @@ def claim(trial: TrialFolder, submission: SubmissionFolder) -> None:
                 f"trial {trial.id} is part of submission {owner.submission} too, which process "
                 f"{held.pid} on {held.host} is running; wait for it, its result is then reused"
             )
-    attempt = owner.attempt if owner else 0
-    trial.store.write_record(path, OwnerRecord(submission=submission.id, attempt=attempt))
+    owner = owner or OwnerRecord(submission=submission.id)
+    trial.store.write_record(path, owner.model_copy(update={"submission": submission.id}))
+
+
+def owns(submission: SubmissionFolder, trial: TrialFolder) -> bool:
+    """Whether a trial is this submission's to run, and no other's by now."""
+    owner = trial.store.read_record(trial.file("owner.json"), OwnerRecord)
+    return owner is not None and owner.submission == submission.id
 
 
 def begin_attempt(trial: TrialFolder, submission_id: str, attempt: int) -> int:
@@ -101,17 +107,33 @@ def begin_attempt(trial: TrialFolder, submission_id: str, attempt: int) -> int:
     Returns its number: `attempt`, or a higher one where that was taken.
     """
     path = trial.file("owner.json")
-    owner = trial.store.read_record(path, OwnerRecord)
-    number = max(attempt, owner.attempt + 1 if owner else 0)
-    trial.store.write_record(path, OwnerRecord(submission=submission_id, attempt=number))
+    owner = trial.store.read_record(path, OwnerRecord) or OwnerRecord(submission=submission_id)
+    number = max(attempt, owner.attempt + 1)
+    begun = owner.model_copy(update={"submission": submission_id, "attempt": number})
+    trial.store.write_record(path, begun)
     return number
 
 
-def check_attempt(trial: TrialFolder, attempt: int) -> None:
-    """Raises LeaseLost where a later attempt at the trial was begun."""
+def begin_group(trial: TrialFolder) -> int:
+    """Shut out the workers before: one that was frozen, or cut off from the head alone, may outlive
+    the group that Ray Train gave up. Returns the number of the group that begins."""
+    path = trial.file("owner.json")
+    owner = trial.store.read_record(path, OwnerRecord)
+    if owner is None:
+        raise LeaseLost(f"trial {trial.id}: nobody has begun it")
+    trial.store.write_record(path, owner.model_copy(update={"group": owner.group + 1}))
+    return owner.group + 1
+
+
+def check_attempt(trial: TrialFolder, attempt: int, group: int | None = None) -> None:
+    """Raises LeaseLost where a later attempt at the trial, or group of workers, was begun."""
     owner = trial.store.read_record(trial.file("owner.json"), OwnerRecord)
-    if owner is not None and owner.attempt > attempt:
+    if owner is None:
+        return
+    if owner.attempt > attempt:
         raise LeaseLost(f"trial {trial.id}: attempt {attempt} was superseded by {owner.attempt}")
+    if group is not None and owner.group > group:
+        raise LeaseLost(f"trial {trial.id}: workers {group} were superseded by {owner.group}")
 
 
 def check_fence(store: Store, submission_id: str, fence: int) -> None:

@@ -265,6 +265,8 @@ class OwnerRecord(Record):
     submission: str
     attempt: int = 0
     """The highest number of those that were begun: only its workers may write. 0: none yet."""
+    group: int = 0
+    """The same of its groups of workers: those that Ray Train starts again within an attempt."""
 
 
 class LeaseRecord(Record):

@@ -6,6 +6,8 @@ import hashlib
 import json
 from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
 from mimlab.storage.records import Record
 
 RecordT = TypeVar("RecordT", bound=Record)
@@ -20,8 +22,13 @@ def sealed(record: Record) -> bytes:
     return json.dumps(content | {SEAL: _hash(content)}, indent=1).encode() + b"\n"
 
 
+class OtherVersion(Exception):
+    """An unchanged record that this version of mimlab does not know: it is not damaged."""
+
+
 def unsealed(data: bytes, kind: type[RecordT]) -> RecordT:
-    """The record in a file. Raises ValueError if it is not what was sealed.
+    """The record in a file. Raises ValueError if it is not what was sealed, OtherVersion if it is
+    and means nothing here.
 
     A file that has no seal, as earlier versions wrote it, is taken as it is; one flipped bit cannot
     make such a file of a sealed one, because a record refuses keys that it does not know.
@@ -32,7 +39,13 @@ def unsealed(data: bytes, kind: type[RecordT]) -> RecordT:
     seal = content.pop(SEAL, None)
     if seal is not None and seal != _hash(content):
         raise ValueError(f"{kind.__name__}: its content has changed")
-    return kind.model_validate_json(json.dumps(content))
+    try:
+        return kind.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        if seal is None:
+            raise
+        told = error.errors()[0]
+        raise OtherVersion(f"{'.'.join(map(str, told['loc']))}: {told['msg']}") from error
 
 
 def _hash(content: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from mimlab.storage.files import Files, FileSize, LocalFiles
 from mimlab.storage.patience import Patience, PatientFiles
 from mimlab.storage.records import Record
 from mimlab.storage.remote_path import Place, RemotePath, place_of
-from mimlab.storage.seal import sealed, unsealed
+from mimlab.storage.seal import OtherVersion, sealed, unsealed
 
 RecordT = TypeVar("RecordT", bound=Record)
 
@@ -117,11 +117,19 @@ class Store:
             ) from error
 
     def read_sealed(self, path: str, kind: type[RecordT]) -> RecordT | None:
-        """The record in `path`; None if there is none, or a bit of it has changed."""
+        """The record in `path`; None if there is none, or a bit of it has changed.
+
+        Raises UserError for one that another version of mimlab wrote and this one cannot read.
+        """
         try:
             return unsealed(self.read(path), kind)
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return None
+        except OtherVersion as error:
+            raise UserError(
+                f"{self.place(path)}: a {kind.__name__} of another version of mimlab ({error}); "
+                "go on with that version"
+            ) from error
 
     def write_sealed(self, path: str, record: Record) -> None:
         """Write a record that `read_sealed` takes for one only as long as it is unchanged."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from mimlab.track.view import MlflowView
+
+PERSIST_S = 5.0
 
 
 class Drain:
@@ -21,6 +24,11 @@ class Drain:
     def behind(self) -> bool:
         """Whether MLflow may lack something."""
         return self._view.behind or (self._stopping.is_set() and self._thread.is_alive())
+
+    @property
+    def away(self) -> bool:
+        """Whether MLflow did not answer, or not in time, when it was last asked."""
+        return self._view.away or (self._stopping.is_set() and self._thread.is_alive())
 
     @property
     def last_error(self) -> str:
@@ -46,6 +54,16 @@ class Drain:
         self._timeout_s = timeout_s
         self._stopping.set()
         self._thread.join(timeout_s + 1.0)
+        return not self.behind
+
+    def persist(self, timeout_s: float, stopping: threading.Event) -> bool:
+        """After `stop`: go on until MLflow has everything, `stopping` is set, or for so long."""
+        self._thread.join()
+        deadline = time.monotonic() + timeout_s
+        while self._view.away and time.monotonic() < deadline:
+            if stopping.wait(PERSIST_S):
+                break
+            self._view.close(0.0)
         return not self.behind
 
     def _run(self) -> None:

@@ -91,6 +91,12 @@ class MlflowView:
             return "results or statuses"
         return f"{sum(late):,} points of {len(late)} trial{'s' * (len(late) != 1)}"
 
+    @property
+    def away(self) -> bool:
+        """Whether the last attempt failed, so that a later one may get further: what MLflow refuses
+        it refuses again."""
+        return self._failed
+
     def _last(self, trial_id: str) -> int:
         return last_seq(self._store, TrialFolder(self._store, trial_id).file("journal"))
 

@@ -15,7 +15,7 @@ from mimlab.data.segments import Place
 from mimlab.errors import TrialError
 from mimlab.storage.control import Outcome, read_outcome, write_outcome
 from mimlab.storage.folders import TrialFolder
-from mimlab.storage.lease import LeaseLost
+from mimlab.storage.lease import LeaseLost, begin_group
 from mimlab.storage.patience import OutOfPatience
 from mimlab.storage.store import Store
 from mimlab.train.log import TrialLog
@@ -42,6 +42,8 @@ def train_on_worker(config: dict) -> None:
     context = ray.train.get_context()
     place = Place(context.get_world_rank(), context.get_world_size(), _share_iterators)
     try:
+        if place.rank == 0:
+            told = told.model_copy(update={"group": begin_group(trial)})
         outcome = Session(told, trial, place, ray.train.torch.get_device()).run()
         if place.rank == 0 and outcome.state != "pending":
             write_outcome(trial, outcome)

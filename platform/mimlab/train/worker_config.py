@@ -25,12 +25,15 @@ class WorkerConfig(BaseModel):
     data: str
     fence: int
     attempt: int
+    group: int | None = None
+    """Number of the group that this worker writes for; None of those that write nothing."""
     code_fingerprint: str
     cpus: float
     wait_s: float = WAIT_S
     """How long storage is waited for that is away or full."""
 
     def check_fence(self, store: Store) -> None:
-        """Raises LeaseLost once another driver, or a later attempt at the trial, has taken over."""
+        """Raises LeaseLost once another driver, a later attempt at the trial, or workers that were
+        started again have taken over."""
         check_fence(store, self.submission_id, self.fence)
-        check_attempt(TrialFolder(store, self.trial_id), self.attempt)
+        check_attempt(TrialFolder(store, self.trial_id), self.attempt, self.group)

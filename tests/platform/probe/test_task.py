@@ -60,7 +60,16 @@ def test_only_what_is_asked_is_run(exported: Callable) -> None:
 def test_the_same_export_gives_the_same_scores(exported: Callable) -> None:
     made = exported([24], PROBES)
     first = [record.metrics for record in run(made, 24, "knn", "linear")]
+    made.trial.store.remove(made.trial.file("probes"))
     assert [record.metrics for record in run(made, 24, "knn", "linear")] == first
+
+
+def test_what_a_task_that_died_has_answered_stays_as_it_is(exported: Callable) -> None:
+    """Else the same point would be told MLflow again, at another time."""
+    made = exported([24], PROBES)
+    (knn,) = run(made, 24, "knn")
+    again, linear = run(made, 24, "knn", "linear")
+    assert again == knn and linear.probe == "linear"
 
 
 def test_an_export_that_is_not_there_or_not_complete_is_refused(exported: Callable) -> None:

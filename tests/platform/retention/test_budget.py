@@ -9,6 +9,7 @@ import pytest
 
 from mimlab.errors import UserError
 from mimlab.retention.budget import DiskBudget
+from mimlab.storage.forks import announce, begun
 from mimlab.storage.records import OwnerRecord
 from mimlab.train.checkpoint import read_checkpoint
 
@@ -112,3 +113,14 @@ def test_a_size_that_is_none_is_refused(a_run: Callable, value: str, told: str) 
     with pytest.raises(UserError, match=told) as caught:
         a_run(changes=[f"resources.max_disk={value}"])
     assert "resources.max_disk" in str(caught.value)
+
+
+def test_a_checkpoint_that_a_fork_waits_for_stays(run) -> None:
+    """A fork belongs to another submission, which may wait for its turn for long."""
+    run.is_in("running")
+    announce(run.trial, "fork", 7)
+    enforce(run, budget_of(run, 1))
+    assert 7 in run.steps()[0]
+    begun(run.trial, "fork")
+    enforce(run, budget_of(run, 1))
+    assert run.steps()[0] == [24]

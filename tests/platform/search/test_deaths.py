@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 from ray.train.v2._internal.execution.controller.state import InitializingState, RunningState
+from ray.tune.experiment import Trial
 
+from mimlab.search.callback import MAX_DEATHS as OWN_DEATHS
+from mimlab.search.callback import TrialDeaths
 from mimlab.search.deaths import MAX_DEATHS, Deaths, StopWhileWaiting
 from mimlab.storage.control import (
     Outcome,
@@ -17,6 +20,7 @@ from mimlab.storage.control import (
     read_outcome,
     request_pause,
     request_stop,
+    stop_request,
     withdraw_pause,
     write_outcome,
 )
@@ -90,3 +94,36 @@ def test_a_stop_comes_before_a_pause(trial: TrialFolder) -> None:
     request_pause(trial, "left by a process that died")
     clear(trial)
     assert asked_of_workers(trial) is None
+
+
+class OwnProcess:
+    """The process of a trial, as Ray Tune sees it die."""
+
+    def __init__(self, trial: TrialFolder) -> None:
+        self._deaths = TrialDeaths(lambda _: trial, lambda: None)
+        self._tunes = Trial("run_trial", config={"trial": {"trial_id": trial.id}}, stub=True)
+
+    def dies(self, times: int = 1) -> None:
+        for _ in range(times):
+            self._deaths.on_trial_recover(0, [], self._tunes)
+
+
+def test_a_trial_whose_own_process_gets_nowhere_is_given_up(trial: TrialFolder) -> None:
+    process = OwnProcess(trial)
+    save(trial, 40)
+    process.dies(OWN_DEATHS)
+    assert stop_request(trial) is None
+    process.dies()
+    found = stop_request(trial)
+    assert found is not None and found.state == "failed"
+    assert found.reason.startswith(f"its process died {OWN_DEATHS + 1} times after step 40")
+
+
+def test_the_process_of_a_trial_that_comes_further_may_die_any_number_of_times(
+    trial: TrialFolder,
+) -> None:
+    process = OwnProcess(trial)
+    for step in range(10, 200, 10):
+        process.dies(OWN_DEATHS)
+        save(trial, step)
+    assert stop_request(trial) is None

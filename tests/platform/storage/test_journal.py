@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mimlab.storage.folders import TrialFolder
 from mimlab.storage.journal import Journal, read_points
+from mimlab.storage.lease import LeaseLost
 from mimlab.storage.store import Store
 
 
@@ -101,3 +102,42 @@ def test_reading_after_a_mark_gives_exactly_the_rest(
     everything = points(trial)
     assert [p.seq for p in everything] == list(range(1, len(flushes) + 1))
     assert points(trial, after) == [p for p in everything if p.seq > after]
+
+
+def test_another_writers_points_are_never_replaced(tmp_path: Path) -> None:
+    """A worker that was cut off thaws, and writes what its successor has written otherwise."""
+    trial = trial_in(tmp_path)
+    frozen, successor = Journal(trial), Journal(trial)
+    frozen.append(10, {"train/loss": 1.0})
+    time.sleep(0.002)
+    for step in (10, 20):
+        successor.append(step, {"train/loss": 1.0})
+    successor.flush()
+    with pytest.raises(LeaseLost, match=r"000000001\.jsonl: another writer's points"):
+        frozen.flush()
+    assert [(p.seq, p.step) for p in points(trial)] == [(1, 10), (2, 20)]
+
+
+@given(st.integers(1, 4), st.integers(0, 4))
+def test_what_came_through_of_an_attempt_that_seemed_to_fail_counts(
+    tmp_path_factory: pytest.TempPathFactory, first: int, more: int
+) -> None:
+    trial = trial_in(tmp_path_factory.mktemp("lost"))
+    journal = Journal(trial)
+    create, lost = trial.store.create, [TimeoutError("the answer was lost")]
+
+    def losing(path: str, data: bytes) -> bool:
+        created = create(path, data)
+        if lost:
+            raise lost.pop()
+        return created
+
+    trial.store.create = losing
+    for step in range(first):
+        journal.append(step, {})
+    with pytest.raises(TimeoutError):
+        journal.flush()
+    for step in range(first, first + more):
+        journal.append(step, {})
+    journal.flush()
+    assert [p.seq for p in points(trial)] == list(range(1, first + more + 1))

@@ -154,3 +154,30 @@ def test_a_trial_of_a_submission_that_ended_is_taken(submission) -> None:
     lease.acquire(other)
     with pytest.raises(UserError, match="study-2"):
         lease.claim(trial, submission)
+
+
+def test_workers_that_were_started_again_shut_out_those_before(submission) -> None:
+    """Within one attempt: Ray Train gives up a group that it does not hear of any more."""
+    trial = TrialFolder(submission.store, "trial")
+    lease.claim(trial, submission)
+    attempt = lease.begin_attempt(trial, submission.id, 1)
+    first = lease.begin_group(trial)
+    lease.check_attempt(trial, attempt, first)
+    second = lease.begin_group(trial)
+    with pytest.raises(lease.LeaseLost, match="superseded"):
+        lease.check_attempt(trial, attempt, first)
+    lease.check_attempt(trial, attempt, second)
+    lease.check_attempt(trial, attempt)  # of those that write nothing
+    lease.claim(trial, submission)
+    lease.begin_attempt(trial, submission.id, 1)
+    assert lease.begin_group(trial) > second
+
+
+def test_a_trial_is_owned_by_who_claimed_it_last(submission) -> None:
+    other = SubmissionFolder(submission.store, "study-2")
+    trial = TrialFolder(submission.store, "trial")
+    assert not lease.owns(submission, trial)
+    lease.claim(trial, submission)
+    assert lease.owns(submission, trial) and not lease.owns(other, trial)
+    lease.claim(trial, other)
+    assert lease.owns(other, trial) and not lease.owns(submission, trial)
