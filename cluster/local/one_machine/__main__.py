@@ -32,6 +32,12 @@ def up(
     secure: Annotated[
         bool, typer.Option("--secure", help="MLflow and the dashboard ask who is there.")
     ] = False,
+    root: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DIR|URI", help="Images that the dashboard's studies may name; repeatable."
+        ),
+    ] = None,
     nodes: Annotated[int, typer.Option(min=1, help="Ray nodes besides the head.")] = 2,
     cpus: Annotated[int | None, typer.Option(min=1, help="Logical CPUs of each node.")] = None,
     gpus: Annotated[int, typer.Option(min=0, help="GPUs, shared out over the nodes.")] = 0,
@@ -48,6 +54,7 @@ def up(
         ports=ports_of(port or []),
         nodes=nodes,
         gpus=gpus,
+        roots=tuple(root or ()),
         secure=secure,
         **({} if cpus is None else {"cpus": cpus}),
     )

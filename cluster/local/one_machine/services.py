@@ -145,6 +145,8 @@ def dashboard(settings: Settings, env: dict[str, str]) -> Service:
             *("--port", str(ports.dashboard)),
             *("--address", f"http://{HOST}:{ports.jobs}"),
             *("--root", f"http://{HOST}:{ports.mlflow}"),
+            *(word for root in settings.roots for word in ("--root", root)),
+            *(["--users-only"] if settings.secure else []),
         ],
         ready=lambda: answers(f"{address}/api/v1/openapi.json", contains="openapi"),
         env=env,

@@ -46,6 +46,8 @@ class Settings(BaseModel):
     has none, so that drivers have it for themselves."""
     gpus: int = 0
     """GPUs, shared out over the nodes."""
+    roots: tuple[str, ...] = ()
+    """Folders and buckets that studies sent through the dashboard may name, besides `storage`."""
     secure: bool = False
     """Whether MLflow and the dashboard ask who is there."""
 

@@ -37,7 +37,7 @@ class BackboneParams(Params):
     """Side of a patch in pixels; null: the model's own."""
     embed_dim: int | None = Field(default=None, ge=1)
     """Channels of a token; null: the model's own."""
-    depth: int | None = Field(default=None, ge=1)
+    depth: int | None = Field(default=None, ge=1, le=256)
     """Number of blocks; null: the model's own."""
     num_heads: int | None = Field(default=None, ge=1)
     """Attention heads; null: the model's own."""

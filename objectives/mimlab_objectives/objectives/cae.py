@@ -34,9 +34,9 @@ from mimlab_objectives.teachers.signals import encoder_signals, evaluating
 class CaeParams(Params):
     """Regressor, decoder and losses; the defaults are the paper's."""
 
-    regressor_depth: int = Field(default=4, ge=1)
+    regressor_depth: int = Field(default=4, ge=1, le=256)
     """Blocks of the regressor, which has the encoder's channels and heads."""
-    decoder_depth: int = Field(default=4, ge=1)
+    decoder_depth: int = Field(default=4, ge=1, le=256)
     """Blocks of the decoder, which has the encoder's channels and heads."""
     alignment: float = Field(default=2.0, ge=0)
     """Weight of the squared error between regressed features and the encoder's own."""

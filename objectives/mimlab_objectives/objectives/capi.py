@@ -49,7 +49,7 @@ class CapiParams(Params):
     as images in a batch; keep them within a factor of ten."""
     positionwise: bool = True
     """Whether clusters are balanced at each position of the grid; otherwise over all patches."""
-    predictor_depth: int = Field(default=12, ge=1)
+    predictor_depth: int = Field(default=12, ge=1, le=256)
     """Blocks of the predictor, which has the encoder's channels and heads."""
     momentum: float = Field(default=0.999, ge=0, le=1)
     """Least momentum of the teacher: 1 at the start, this after `momentum_warmup`, then along a

@@ -38,14 +38,14 @@ class DBotParams(Params):
 
     stages: int = Field(default=2, ge=1)
     """Equal parts of the training, each with a new student and a frozen teacher."""
-    teacher_depth: int | None = Field(default=None, ge=0)
+    teacher_depth: int | None = Field(default=None, ge=0, le=256)
     """Blocks of the teacher that run; null: all. At 0 its embedded patches are the target (ViT-L
     and ViT-H)."""
     class_token: bool | None = None
     """Whether the class token is predicted too and counts as a patch; null: where there is one."""
     beta: float = Field(default=2.0, gt=0)
     """Error at which the loss turns from squared to absolute."""
-    decoder_depth: int = Field(default=8, ge=1)
+    decoder_depth: int = Field(default=8, ge=1, le=256)
     """Blocks of the decoder."""
     decoder_width: int = Field(default=512, ge=4)
     """Channels of the decoder: a multiple of 4 and of `decoder_heads`."""

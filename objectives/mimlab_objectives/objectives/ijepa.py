@@ -32,7 +32,7 @@ from mimlab_objectives.teachers.latents import SPREAD, smooth_l1, spread, whiten
 class IJepaParams(Params):
     """Predictor and teacher; the defaults are those of the released ViT-H/14."""
 
-    predictor_depth: int = Field(default=12, ge=1)
+    predictor_depth: int = Field(default=12, ge=1, le=256)
     """Blocks of the predictor."""
     predictor_width: int = Field(default=384, ge=4)
     """Channels of the predictor: a multiple of 4 and of its heads."""

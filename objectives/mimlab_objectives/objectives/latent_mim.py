@@ -37,7 +37,7 @@ class LatentMimParams(Params):
 
     head_width: int = Field(default=4096, ge=1)
     """Hidden channels of the three-layer head of encoder and teacher."""
-    decoder_depth: int = Field(default=3, ge=1)
+    decoder_depth: int = Field(default=3, ge=1, le=256)
     """Blocks of the decoder."""
     decoder_width: int = Field(default=512, ge=4)
     """Channels of the decoder: a multiple of 4 and of `decoder_heads`."""

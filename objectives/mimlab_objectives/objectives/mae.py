@@ -31,7 +31,7 @@ from mimlab_objectives.targets.base import Target
 class DecoderParams(Params):
     """The decoder; the defaults are MAE's."""
 
-    decoder_depth: int = Field(default=8, ge=1)
+    decoder_depth: int = Field(default=8, ge=1, le=256)
     """Blocks of the decoder."""
     decoder_width: int = Field(default=512, ge=4)
     """Channels of the decoder: a multiple of 4 and of `decoder_heads`."""

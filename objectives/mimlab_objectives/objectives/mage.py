@@ -32,7 +32,7 @@ _STD = 0.02
 class MageParams(Params):
     """The decoder and the loss; the defaults are those of the paper's ViT-B."""
 
-    decoder_depth: int = Field(default=8, ge=1)
+    decoder_depth: int = Field(default=8, ge=1, le=256)
     """Blocks of the decoder."""
     decoder_width: int = Field(default=768, ge=1)
     """Channels of the decoder: a multiple of `decoder_heads`."""

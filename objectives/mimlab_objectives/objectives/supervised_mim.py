@@ -30,7 +30,7 @@ from mimlab_objectives.targets.base import Target
 class SupervisedMimParams(LabelParams):
     """The decoder and the weight of the patches; none of it is known of the paper."""
 
-    decoder_depth: int = Field(default=2, ge=1)
+    decoder_depth: int = Field(default=2, ge=1, le=256)
     """Blocks of the decoder, which the paper calls shallow."""
     decoder_width: int = Field(default=512, ge=4)
     """Channels of the decoder: a multiple of 4 and of `decoder_heads`."""

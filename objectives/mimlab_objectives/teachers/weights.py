@@ -41,7 +41,7 @@ class TeacherParams(Params):
     transformers whose weights are random or from a file, such as an exported encoder."""
     embed_dim: int | None = Field(default=None, ge=1)
     """Channels of a token; null: the model's own."""
-    depth: int | None = Field(default=None, ge=1)
+    depth: int | None = Field(default=None, ge=1, le=256)
     """Number of blocks; null: the model's own."""
     num_heads: int | None = Field(default=None, ge=1)
     """Attention heads; null: the model's own."""

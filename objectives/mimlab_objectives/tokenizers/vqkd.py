@@ -32,7 +32,7 @@ class VqkdParams(PublishedParams):
     """Side in pixels of the images that it was trained on; its positions are for no other."""
     embed_dim: int = Field(default=768, ge=1)
     """Channels of a token of its encoder."""
-    depth: int = Field(default=12, ge=1)
+    depth: int = Field(default=12, ge=1, le=256)
     """Blocks of its encoder."""
     num_heads: int = Field(default=12, ge=1)
     """Attention heads; they divide `embed_dim`."""

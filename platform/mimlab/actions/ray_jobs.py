@@ -43,9 +43,10 @@ _OF = "mimlab_submission"
 class RayJobs:
     """Each start of a submission is a job: the first has its id, later ones `-2`, `-3`, …"""
 
-    def __init__(self, address: str, python: str | None = None) -> None:
+    def __init__(self, address: str, python: str | None = None, *, page: str | None = None) -> None:
         """`address`: of the head's dashboard, `http://head:8265`; `python`: the interpreter of the
-        cluster that has Ray, by default this one where the head is this machine, else `python`.
+        cluster that has Ray, by default this one where the head is this machine, else `python`;
+        `page`: where a browser reaches that dashboard, if elsewhere.
 
         Asks nobody. Raises UserError for an address of another kind.
         """
@@ -55,9 +56,29 @@ class RayJobs:
                 f"--address {address}: a head's dashboard is http://HOST:8265, or https://"
             )
         self.address = address
-        self.is_remote = not _is_here(parts.hostname)
-        """Whether the head is another machine, which need not see this one's folders."""
-        self._python = python or ("python" if self.is_remote else sys.executable)
+        self._page = (page or address).rstrip("/")
+        self._host = parts.hostname
+        self._named_python = python
+
+    @functools.cached_property
+    def is_remote(self) -> bool:
+        """Whether the head is another machine, which need not see this one's folders.
+
+        An address of this machine may be a tunnel's end, so that the head is asked for its nodes;
+        False where it does not answer.
+        """
+        if not _is_here(self._host):
+            return True
+        try:
+            answer = self._asked("_do_request", "GET", "/nodes?view=hostnamelist")
+            names = answer.json()["data"]["hostNameList"]
+        except (UserError, ValueError, LookupError, TypeError):
+            return False
+        return bool(names) and socket.gethostname() not in names
+
+    @property
+    def _python(self) -> str:
+        return self._named_python or ("python" if self.is_remote else sys.executable)
 
     def start(self, submission_id: str, words: list[str], working_dir: Path | None) -> None:
         """See `Launcher`. Raises UserError, too, for a package that Ray does not take."""
@@ -93,7 +114,7 @@ class RayJobs:
 
     def page(self, submission_id: str) -> str | None:
         """See `Launcher`; of what was started elsewhere, the list of all jobs."""
-        jobs, listed = self._jobs(submission_id), f"{self.address.rstrip('/')}/#/jobs"
+        jobs, listed = self._jobs(submission_id), f"{self._page}/#/jobs"
         return f"{listed}/{jobs[-1].submission_id}" if jobs else listed
 
     def stop(self, submission_id: str) -> None:

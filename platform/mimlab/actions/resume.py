@@ -11,6 +11,7 @@ from mimlab.actions.named import submission_in, trial_in
 from mimlab.errors import UserError
 from mimlab.storage import lease
 from mimlab.storage.asked import ask, asked_of, asked_of_whole, paused, withdraw
+from mimlab.storage.control import StopRequest, request_stop
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
 from mimlab.storage.records import DONE, RESTARTED
 from mimlab.storage.store import Store
@@ -51,11 +52,13 @@ def resume_trial(
     *,
     launcher: Launcher | None,
     retry_failed: bool = False,
+    lost: bool = False,
 ) -> str:
     """Put one trial back: in the driver that runs, else in one that is started for it alone.
 
-    Raises UserError where it runs, or has ended for good, or where a driver must be started and
-    `launcher` is None.
+    `lost`: whether its heartbeat stands still though it counts as running: then what is left of it
+    is asked to end first. Raises UserError where it runs, or has ended for good, or where a driver
+    must be started and `launcher` is None.
     """
     submission = submission_in(store, submission_id)
     trial = trial_in(submission, trial_id)
@@ -64,7 +67,10 @@ def resume_trial(
     said = ""
     if lease.driver_of(submission) is not None:
         if trial.status().state in lease.UNDER_WAY and trial_id not in asked_of(submission):
-            raise UserError(f"trial {trial_id} is being run, or waits for its turn")
+            if not lost:
+                raise UserError(f"trial {trial_id} is being run, or waits for its turn")
+            reason = f"lost; {by} resumes it"
+            request_stop(trial, StopRequest(state="stopped", reason=reason))
         ask(submission, "resume", by, trial_id)
         said = _answer(submission, trial_id)
     if not said:
@@ -88,9 +94,9 @@ def _answer(submission: SubmissionFolder, trial_id: str) -> str:
             return ""
         if time.monotonic() > until:
             return (
-                f"the driver of trial {trial_id}'s submission is asked to put it back and has not "
-                "answered yet: the trial is still saving, or the driver is about to end, and then "
-                "the submission's next resume puts it back"
+                f"the driver of trial {trial_id}'s submission is asked to put it back, which it "
+                "does once what is left of the trial has ended; should the driver end before, the "
+                "submission's next resume does"
             )
         time.sleep(POLL_S)
     return f"trial {trial_id} is put back into the driver that runs its submission"

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
 from mimlab.cli.options import RUNS, Storage
 
 
-def dashboard(
+def _own_name() -> list[str]:
+    """The name in the address that MLflow's links lead to."""
+    from mimlab.track import dashboard as own
+
+    name = urlsplit(own.told()).hostname
+    return [name] if name else []
+
+
+def dashboard(  # noqa: PLR0913  (the options of a command)
     storage: Storage = RUNS,
     host: Annotated[
         str, typer.Option(help="Where it listens. Others reach it at 0.0.0.0, if there are users.")
@@ -33,6 +42,22 @@ def dashboard(
     allow_host: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="A name by which others reach it; repeatable."),
+    ] = None,
+    users_only: Annotated[
+        bool,
+        typer.Option("--users-only", help="Let nobody in without a token, before users are, too."),
+    ] = False,
+    mlflow_page: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            envvar="MIMLAB_MLFLOW_PAGE",
+            help="Where browsers reach MLflow, if not where drivers do.",
+        ),
+    ] = None,
+    ray_page: Annotated[
+        str | None,
+        typer.Option(metavar="URL", envvar="MIMLAB_RAY_PAGE", help="The same of Ray's dashboard."),
     ] = None,
     certfile: Annotated[str | None, typer.Option(help="TLS certificate, PEM.")] = None,
     keyfile: Annotated[str | None, typer.Option(help="Its private key, PEM.")] = None,
@@ -59,7 +84,10 @@ def dashboard(
         port=port,
         address=address,
         roots=tuple(root or ()),
-        names=tuple(allow_host or ()),
+        names=(*(allow_host or ()), *_own_name()),
+        users_only=users_only,
+        mlflow_page=mlflow_page or None,
+        ray_page=ray_page or None,
         certfile=certfile,
         keyfile=keyfile,
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -10,6 +11,10 @@ from rich.console import Console
 from mimlab.cli.options import RUNS, Address, Storage, Trials
 from mimlab.cli.run import Retry, drive
 from mimlab.search import ray_settings
+
+if TYPE_CHECKING:
+    from mimlab.search.driver import Options
+    from mimlab.storage.folders import SubmissionFolder
 
 
 def resume(
@@ -53,7 +58,18 @@ def resume(
         refuse_ended(found.trial, retry_failed=retry_failed)
         withdraw(found.submission, found.trial.id)
     options = Options(retry_failed=retry_failed, only=frozenset(only), restarted=restarted)
-    drive(Console(), found.submission, reopen(found.submission), options)
+    begun = None if restarted else partial(_record, found.submission, only, options)
+    drive(Console(), found.submission, reopen(found.submission), options, begun)
+
+
+def _record(submission: SubmissionFolder, only: list[str], options: Options) -> None:
+    from mimlab.actions import audit
+    from mimlab.user import this_user
+
+    details = {"retry_failed": options.retry_failed}
+    for on in only or [submission.id]:
+        of = {"submission": submission.id} if only else {}
+        audit.record(submission.store, this_user(), "resume", on, of | details)
 
 
 def _is_driven(submission) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,6 +32,7 @@ from mimlab.search import ray_settings
 if TYPE_CHECKING:
     from mimlab.search.driver import Driver, Options
     from mimlab.search.submission import PlannedStudy
+    from mimlab.spec.load import LoadedStudy
     from mimlab.storage.folders import SubmissionFolder
     from mimlab.track.drain import Drain
 
@@ -87,14 +89,23 @@ def run(  # noqa: PLR0913  (the options of a command)
             found = submissions.unfinished(store, planned)
         named = submissions.Named(id=as_id, user=by)
         folder = found or submissions.create(store, planned, loaded, named)
-        if audit and found is None:
-            from mimlab.actions.submit import audit_submit
-
-            audit_submit(store, folder.record().user, folder.id, loaded)
     if found is not None:
         console.print(f"going on with submission {found.id} (--new starts another)")
     options = Options(retry_failed=retry_failed, study_options=loaded.options)
-    drive(console, folder, planned, options)
+    is_sent = as_id is not None and not audit  # whoever sent it has written that down
+    begun = None if is_sent else partial(_record, folder, loaded, again=found is not None)
+    drive(console, folder, planned, options, begun)
+
+
+def _record(folder: SubmissionFolder, loaded: LoadedStudy, *, again: bool) -> None:
+    from mimlab.actions import audit
+    from mimlab.actions.submit import audit_submit
+    from mimlab.user import this_user
+
+    if again:
+        audit.record(folder.store, this_user(), "resume", folder.id, {"options": loaded.options})
+    else:
+        audit_submit(folder.store, folder.record().user, folder.id, loaded)
 
 
 def compare(
@@ -140,13 +151,22 @@ def compare(
 
 
 def drive(
-    console: Console, folder: SubmissionFolder, planned: PlannedStudy, options: Options
+    console: Console,
+    folder: SubmissionFolder,
+    planned: PlannedStudy,
+    options: Options,
+    begun: Callable[[], None] | None = None,
 ) -> None:
-    """Run what a submission still has to do, draw it, and say what came of it."""
+    """Run what a submission still has to do, draw it, and say what came of it.
+
+    `begun` is called once this is the submission's driver.
+    """
     from mimlab.search.driver import Driver
 
     driver = Driver(folder, planned, options)
     with driver.opened() as run_trials:
+        if begun is not None:
+            begun()
         stopped = _follow(console, driver, run_trials)
     _close(console, driver, stopped)
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mimlab.cli.options import Json, Overrides, Preset, StudyFile
+from mimlab.errors import UserError
 from mimlab.search import ray_settings
 
 if TYPE_CHECKING:
@@ -46,6 +47,12 @@ def plan(
         bool,
         typer.Option("--measure/--no-measure", help="Run some steps of each shape for the bill."),
     ] = True,
+    elsewhere: Annotated[
+        bool,
+        typer.Option(
+            "--elsewhere", help="It runs on a cluster: what does not fit here has only no bill."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show the trials that a study would run, or the space that a search chooses them from.
@@ -59,19 +66,30 @@ def plan(
     ray_settings.apply()
     from mimlab.search.hours import with_hours_frozen  # torch and timm take seconds to import
     from mimlab.search.preview import preview
-    from mimlab.search.submission import plan_study
+    from mimlab.search.submission import plan_study, trials_at_once
     from mimlab.spec.load import load_study
 
     loaded = load_study(file, preset, overrides or [])
-    planned = with_hours_frozen(loaded, plan_study(loaded))
-    shown = preview(planned)
+    planned = with_hours_frozen(loaded, plan_study(loaded, here=not elsewhere))
+    misfit = ""
+    try:
+        at_once = trials_at_once(planned)
+    except UserError as error:
+        if not elsewhere:
+            raise
+        at_once, misfit = None, f"no bill: {error}; `mimlab plan` on a node of the cluster has one"
+    shown = preview(planned, at_once)
     console = Console()
     if not as_json:
         _show(console, shown)
-    if measure:
+    if misfit:
+        shown = shown.model_copy(update={"warnings": [misfit]})
+    elif measure:
         shown = _with_bill(shown, planned)
     if as_json:
         typer.echo(shown.model_dump_json(indent=1))
+    elif misfit:
+        console.print(misfit, highlight=False, soft_wrap=True)
     elif shown.bill is not None:
         from mimlab.cli.bill_table import bill_table
 
@@ -100,8 +118,8 @@ def _show(console: Console, shown: Preview) -> None:
     if shown.equal:
         console.print(shown.equal, highlight=False, soft_wrap=True)
     console.print(
-        f"{shown.images:,} images of {shown.data}; {shown.to_run} trials to run, "
-        f"{shown.concurrent} at once on this machine"
+        f"{shown.images:,} images of {shown.data}; {shown.to_run} trials to run"
+        + (f", {shown.concurrent} at once on this machine" if shown.concurrent else "")
     )
 
 

@@ -65,6 +65,8 @@ class ProbeOrder(BaseModel):
     threads: int
     use_gpu: bool
     """Probes take no GPU of their own: they share that of a trial."""
+    wait_s: float = WAIT_S
+    """How long storage is waited for that is away or full."""
 
     def device(self) -> torch.device:
         """A GPU, not always the first one, where the study uses GPUs."""
@@ -80,7 +82,7 @@ def probe_export(order: dict, trial_id: str, step: int, labels: list[str]) -> No
     Raises ValueError if the export is corrupt and can no longer be made again.
     """
     told = ProbeOrder.model_validate(order)
-    trial = TrialFolder(Store(told.storage).patient(WAIT_S), trial_id)
+    trial = TrialFolder(Store(told.storage).patient(told.wait_s), trial_id)
     # Ray starts a task again whose process died: what it has answered by then stays as it is.
     for record in probe_step(told, trial, step, _still_missing(told, trial, step, labels)):
         trial.store.write_record(trial.file(probe_file(record.probe, step)), record)
@@ -90,7 +92,7 @@ def _still_missing(
     told: ProbeOrder, trial: TrialFolder, step: int, labels: Sequence[str]
 ) -> list[str]:
     spec = trial_spec(told.spec)
-    due = {step: [probe for probe in spec.probes if probe.label in labels]}
+    due: dict[int, list[Probe]] = {step: [p for p in spec.probes if p.label in labels]}
     missing = unanswered(due, trial.probes(), reads_of(spec))
     return [probe.label for probe in missing.get(step, [])]
 
@@ -119,7 +121,7 @@ def probe_baselines(order: dict, submission_id: str) -> None:
     `order` is a `ProbeOrder` in JSON form.
     """
     told = ProbeOrder.model_validate(order)
-    submission = SubmissionFolder(Store(told.storage).patient(WAIT_S), submission_id)
+    submission = SubmissionFolder(Store(told.storage).patient(told.wait_s), submission_id)
     for record in baseline_records(told, submission):
         path = submission.file(baseline_file(record.encoder_hash, record.probe))
         submission.store.write_record(path, record)

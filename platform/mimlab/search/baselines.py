@@ -34,6 +34,7 @@ class Baselines:
             data=str(planned.data.root),
             threads=1,
             use_gpu=planned.study.resources.gpus_per_worker > 0,
+            wait_s=planned.study.resources.wait_s,
         )
         task = ray.remote(num_cpus=PROBE_CPUS, runtime_env=OWN_PROCESSES)(probe_baselines)
         self._task = task.remote(order.model_dump(mode="json"), submission.id)

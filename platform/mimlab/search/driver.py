@@ -38,7 +38,6 @@ from mimlab.storage import asked, control, lease
 from mimlab.storage.control import StopRequest
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
 from mimlab.storage.holding import held
-from mimlab.storage.patience import WAIT_S
 from mimlab.storage.records import DONE, RESTARTED, TrialRecord
 from mimlab.storage.store import Store
 from mimlab.track.drain import Drain
@@ -401,7 +400,7 @@ def _ask_to_stop(told: Told, trial_id: str, reason: str) -> None:
     """No method: Tune pickles the scheduler and what it calls. Raises LeaseLost."""
     store = Store(told.storage)
     lease.check_fence(store, told.submission_id, told.fence)
-    trial = TrialFolder(store.patient(WAIT_S), trial_id)
+    trial = TrialFolder(store.patient(told.resources.wait_s), trial_id)
     control.request_stop(trial, StopRequest(state="pruned", reason=reason))
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from mimlab.search.bill import Bill
 from mimlab.search.equal import Spending, equal_words
-from mimlab.search.submission import PlannedStudy, storage_of, trials_at_once
+from mimlab.search.submission import PlannedStudy, storage_of
 from mimlab.spec.points import Dimension
 from mimlab.spec.space import Space
 from mimlab.spec.study import TrialSpec, trial_spec
@@ -69,15 +69,17 @@ class Preview(BaseModel):
     num_trials: int
     """In all."""
     to_run: int
-    concurrent: int
+    concurrent: int | None
+    """That run at once; None where a cluster is going to say."""
     bill: Bill | None = None
     """None where nothing was measured."""
     warnings: list[str] = []
     """What will not fit, and what would."""
 
 
-def preview(planned: PlannedStudy) -> Preview:
-    """Look up what is done already. Its budgets are frozen to steps. Raises UserError."""
+def preview(planned: PlannedStudy, at_once: int | None = None) -> Preview:
+    """Look up what is done already. Its budgets are frozen to steps; `at_once`: trials that run at
+    once, if that is known. Raises UserError."""
     study, store = planned.study, storage_of(planned.study)
     trials: list[PreviewTrial] = []
     spendings: list[Spending] = []
@@ -109,7 +111,7 @@ def preview(planned: PlannedStudy) -> Preview:
         space=None if planned.space is None else _axes(planned.space),
         num_trials=planned.num_trials,
         to_run=planned.num_trials - sum(trial.state in DONE for trial in trials),
-        concurrent=trials_at_once(planned),
+        concurrent=at_once,
     )
 
 

@@ -91,6 +91,7 @@ def _run(told: Told, trial: TrialFolder, spec: dict[str, Any]) -> None:
         data=told.data,
         threads=1,
         use_gpu=told.resources.gpus_per_worker > 0,
+        wait_s=told.resources.wait_s,
     )
     probes = ProbeScheduler(trial, due, order, cpus=PROBE_CPUS)
     before = trial.status()

@@ -69,7 +69,7 @@ def launcher_of(settings: Settings) -> Launcher:
     """A cluster's Jobs API, or processes of this machine."""
     if settings.address is None:
         return OwnProcesses(Store(settings.storage))
-    return RayJobs(settings.address)
+    return RayJobs(settings.address, page=settings.ray_page)
 
 
 # What a request carries is looked at by `Callers`; these say it to whoever reads the document.

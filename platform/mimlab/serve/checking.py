@@ -24,6 +24,9 @@ from mimlab.storage.store import Store
 _LINE = re.compile(r"(?P<place>[^\n]*?\.yaml):(?P<line>\d+): (?P<message>.*)", re.DOTALL)
 _AT = re.compile(r"(?P<field>[A-Za-z_][\w.-]*): (?P<message>.*)", re.DOTALL)
 
+_FORK = "study: fork\n"
+"""What makes a study of a trial's configuration."""
+
 _EXAMPLE = """study: ratios
 question: Which ratio is best?
 recipe: mae
@@ -85,12 +88,30 @@ class Checker:
 
         Raises UserError that speaks of `study.yaml`, inside the context as well.
         """
+        with self._file(pasted) as file:
+            self._check(load_study(file, pasted.preset, pasted.overrides))
+            yield file
+
+    def problems_of_fork(self, text: str, changes: Sequence[str]) -> list[StudyProblem]:
+        """All that is wrong with a trial's configuration, of which the changes alone are new: what
+        the trial ran with may lie anywhere."""
+        try:
+            self.check_changes(changes)
+            with self._file(PastedStudy(text=f"{_FORK}{text}")) as file:
+                legal_trials(load_study(file, None, self.overrides(PastedStudy(text=""))))
+        except UserError as error:
+            above = _FORK.count("\n")
+            found = map(_problem, str(error).splitlines())
+            return [p.model_copy(update={"line": p.line and p.line - above}) for p in found]
+        return []
+
+    @contextlib.contextmanager
+    def _file(self, pasted: PastedStudy) -> Iterator[Path]:
         check_pasted(pasted.text, pasted.overrides)
         with tempfile.TemporaryDirectory(prefix="mimlab-study-") as folder:
             file = Path(folder, FILE)
             file.write_bytes(pasted.text.encode(errors="replace"))
             try:
-                self._check(load_study(file, pasted.preset, pasted.overrides))
                 yield file
             except UserError as error:
                 raise UserError(str(error).replace(str(file), FILE)) from error

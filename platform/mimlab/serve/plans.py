@@ -45,6 +45,8 @@ class Plans:
 
     checker: Checker
     limit_s: float = LIMIT_S
+    here: bool = True
+    """Whether studies run on this machine, and not on a cluster that has what it lacks."""
     _results: dict[str, tuple[str, PlanResult]] = field(default_factory=dict)
     """By id: whose, and what."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -91,7 +93,8 @@ class Plans:
         self._note(done)
 
     def _measured(self, words: list[str], folder: str) -> Preview:
-        command = [sys.executable, "-P", "-m", "mimlab.cli.main", "plan", "--json", *words]
+        where = [] if self.here else ["--elsewhere"]
+        command = [sys.executable, "-P", "-m", "mimlab.cli.main", "plan", "--json", *where, *words]
         with subprocess.Popen(
             command,
             cwd=folder,

@@ -21,7 +21,7 @@ from mimlab.serve.queue.folder import Queue
 from mimlab.serve.queue.queued import Queued
 from mimlab.serve.queue.records import Need, QueueEntry
 from mimlab.serve.reading import Reading
-from mimlab.serve.security.rates import FailureLimit
+from mimlab.serve.security.rates import MAX_OF_ADDRESS, FailureLimit
 from mimlab.serve.security.roots import Roots
 from mimlab.serve.settings import Settings
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
@@ -56,12 +56,18 @@ class Services:
         return cls(
             settings=settings,
             store=store,
-            reading=Reading(store),
+            reading=Reading(store, mlflow_page=settings.mlflow_page),
             users=users,
             sessions=sessions,
-            callers=Callers(users, sessions, FailureLimit()),
+            callers=Callers(
+                users,
+                sessions,
+                FailureLimit(),
+                FailureLimit(limit=MAX_OF_ADDRESS),
+                users_only=settings.users_only,
+            ),
             checker=checker,
-            plans=Plans(checker),
+            plans=Plans(checker, here=settings.address is None),
             queue=queue,
             admission=Admission(queue, launcher),
         )

@@ -28,6 +28,12 @@ class Settings(BaseModel):
     """Folders, URIs and MLflow servers that pasted studies may name, besides the storage."""
     names: tuple[str, ...] = ()
     """Host names that it answers to, besides this machine's own."""
+    mlflow_page: str | None = None
+    """Where a browser reaches MLflow, if not at the address that drivers send to."""
+    ray_page: str | None = None
+    """The same of Ray's dashboard."""
+    users_only: bool = False
+    """Nobody gets in without a token, also while there are no users yet."""
     certfile: str | None = None
     keyfile: str | None = None
     """TLS; without them a reverse proxy has to see to it."""
@@ -45,13 +51,13 @@ class Settings(BaseModel):
 
     def check(self, *, has_users: bool) -> None:
         """Raises UserError where the dashboard would be open to everybody."""
-        if self.local or has_users:
+        if self.local or has_users or self.users_only:
             return
         raise UserError(
             f"--host {self.host}: others could reach the dashboard, and there are no users yet, so "
             "that everybody could do everything. Make some with `mimlab user add NAME --role "
-            "submitter`, and encrypt the way there: by a reverse proxy, or with --certfile and "
-            "--keyfile"
+            "submitter`, or keep everybody out until then by --users-only; and encrypt the way "
+            "there: by a reverse proxy, or with --certfile and --keyfile"
         )
 
 

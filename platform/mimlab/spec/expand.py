@@ -28,6 +28,10 @@ _SHOWN = 3
 """Points that a message names before it counts the rest."""
 
 
+MAX_TRIALS = 20_000
+"""Of a study: each has a folder, a record and a run in MLflow."""
+
+
 @dataclass(frozen=True)
 class Trial:
     """One point of a study with one seed."""
@@ -57,6 +61,11 @@ def expand(loaded: LoadedStudy) -> list[Trial]:
         points = points_of(sweep, lambda point: built(base, point))
     except SweepProblem as error:
         raise UserError(error.problem.at(loaded.where(error.problem.keys))) from error
+    if len(points) * len(sweep.seeds) > MAX_TRIALS:
+        raise UserError(
+            f"{loaded.where(('sweep', 'seeds'))}: sweep.seeds: {len(sweep.seeds)} seeds of each of "
+            f"{len(points)} points are more than {MAX_TRIALS:,} trials; list fewer"
+        )
     specs = _validated(loaded, base, points)
     pairs = [
         (point, spec.model_copy(update={"seed": seed}))

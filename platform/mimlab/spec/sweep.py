@@ -125,9 +125,11 @@ class Median(Stopping):
 
 
 def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    known = set[int]()
     for seed in seeds:
-        if seeds.count(seed) > 1:
+        if seed in known:
             raise ValueError(f"seed {seed} is listed twice")
+        known.add(seed)
     return seeds
 
 

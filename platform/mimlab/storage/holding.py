@@ -38,4 +38,6 @@ def held(submission: SubmissionFolder) -> Iterator[lease.Lease]:
         with repeated(renew, every_s=lease.RENEW_S, name="lease"):
             yield own
     finally:
-        own.release()
+        # A disk that is full takes no release; the next driver sees that this process is gone.
+        with contextlib.suppress(OSError):
+            own.release()

@@ -47,7 +47,8 @@ def words(error: BaseException) -> str:
             return "it does not answer in time"
         if isinstance(cause, requests.ConnectionError):
             return "nobody answers there" if "refused" in said else "it cannot be reached"
-    return " ".join(str(error).split())[:_MAX_WORDS]
+    # Of a database's error: what it says, not the statement that it says it of.
+    return " ".join(str(error).partition("\n[SQL")[0].split())[:_MAX_WORDS]
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 VARIABLE = "MIMLAB_DASHBOARD_URL"
 """Where a browser reaches `mimlab dashboard`; it belongs to a cluster, so no study says it."""
@@ -21,5 +21,6 @@ def submission_link(dashboard: str, submission_id: str) -> str:
 
 
 def trial_link(dashboard: str, submission_id: str, trial_id: str) -> str:
-    """The page of a trial."""
-    return f"{submission_link(dashboard, submission_id)}/trials/{quote(trial_id, safe='')}"
+    """The page of a trial, as the one of that submission."""
+    query = urlencode({"submission": submission_id})
+    return f"{dashboard}/trials/{quote(trial_id, safe='')}?{query}"

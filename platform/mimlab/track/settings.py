@@ -22,3 +22,5 @@ def prepare_client() -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     # It warns of every attempt that it repeats; the view says once that MLflow is away.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    # A database that is full or locked: a page of traceback, of which the view says a line.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)

@@ -151,6 +151,11 @@ class Running:
         out, err = self._process.communicate(timeout=PATIENCE_S)
         return Said(self._process.returncode, out, err)
 
+    def says(self, words: str) -> bool:
+        """Wait for a line on its stderr that begins so; False where it ends without one."""
+        assert self._process.stderr is not None
+        return any(line.startswith(words) for line in self._process.stderr)
+
     def ended_by_itself(self) -> bool:
         return self._process.poll() is not None
 

@@ -250,5 +250,5 @@ def test_a_driver_ends_with_its_supervisor(tmp_path: Path) -> None:
 def test_missing_nodes_are_waited_for_without_end(supervise) -> None:
     watched = supervise(f"tell(); sys.exit({NO_ROOM} * (number < 3 * {HASTE.fruitless_deaths}))")
     assert (watched.code, watched.starts) == (DONE, 1 + 3 * HASTE.fruitless_deaths)
-    assert set(line.split("; ")[0] for line in watched.said) == {"the driver found too few nodes"}
+    assert {line.split("; ")[0] for line in watched.said} == {"the driver found too few nodes"}
     assert {line.rpartition(" in ")[2] for line in watched.said} == {f"{HASTE.longest_wait_s} s"}

@@ -122,3 +122,36 @@ def test_every_line_of_a_log_is_kept(store: Store) -> None:
 def test_what_is_no_result_lies_on_this_machine(store: Store) -> None:
     folder = store.scratch("ray")
     assert folder.is_absolute() and isinstance(folder, Path)
+
+
+def test_a_record_of_another_version_is_said_and_not_taken_for_damaged(store: Store) -> None:
+    """What is damaged is removed by whoever finds it."""
+    later = LaterStatus(state="running", step=7, mood="good")
+    store.write_sealed("status.json", later)
+    with pytest.raises(
+        UserError, match=r"status\.json.*: a StatusRecord of another version .*mood"
+    ):
+        store.read_sealed("status.json", StatusRecord)
+    store.write("status.json", store.read("status.json").replace(b"good", b"bad!"))
+    assert store.read_sealed("status.json", StatusRecord) is None
+
+
+class LaterStatus(StatusRecord):
+    """As a version would write it that has not been written yet."""
+
+    mood: str
+
+
+@pytest.mark.parametrize("whose", ["ours", "theirs"])
+def test_a_bucket_tells_its_own_object_from_anothers_after_a_lost_answer(
+    bucket, proxy, whose: str
+) -> None:
+    """boto3 asks again by itself where it hears nothing, and is told that the object exists."""
+    store = Store(bucket.uri("runs").replace(bucket.server, proxy.address))
+    if whose == "theirs":
+        Store(bucket.uri("runs")).create("lease/1", b"theirs")
+    proxy.answers_lost = 1
+    assert store.create("lease/1", b"ours") is (whose == "ours")
+    assert proxy.answers_lost == 0
+    assert store.read("lease/1") == whose.encode()
+    assert not store.create("lease/1", b"ours")

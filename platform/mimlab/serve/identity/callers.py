@@ -9,13 +9,13 @@ from starlette.requests import HTTPConnection
 from mimlab.serve.errors import ApiError
 from mimlab.serve.identity.permissions import Action, Role, may, needed_role
 from mimlab.serve.identity.sessions import COOKIE, Session, Sessions
+from mimlab.serve.identity.tokens import user_of
 from mimlab.serve.identity.users import UserRecord, Users
 from mimlab.serve.security.origins import SAFE_METHODS
 from mimlab.serve.security.rates import FailureLimit
 from mimlab.user import this_user
 
 CSRF_HEADER = "X-CSRF-Token"
-_PREFIX_CHARS = 16
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 
 
@@ -52,6 +52,11 @@ class Callers:
     users: Users
     sessions: Sessions
     failures: FailureLimit
+    """Of one address with one name's tokens."""
+    addresses: FailureLimit
+    """Of one address in all: several people may sit behind it."""
+    users_only: bool = False
+    """Whether nobody gets in without a token even where there are no users."""
 
     def of(self, connection: HTTPConnection) -> Caller:
         """Raises ApiError: 401 for nobody, 403 without a CSRF token, 429 after many failures."""
@@ -59,7 +64,7 @@ class Callers:
         if bearer is not None:
             user = self.login(bearer, connection)
             return Caller(user.name, user.role)
-        if not self.users.any():
+        if not self.users_only and not self.users.any():
             return _at_this_machine(connection)
         found = self.sessions.read(connection.cookies.get(COOKIE, ""))
         if found is None:
@@ -75,15 +80,17 @@ class Callers:
     def login(self, token: str, connection: HTTPConnection) -> UserRecord:
         """The owner of a token. Raises ApiError: 401, or 429 after many failures."""
         address = connection.client.host if connection.client else "unknown"
-        keys = (f"address {address}", f"token {token[:_PREFIX_CHARS]}")
-        wait_s = self.failures.wait_s(*keys)
+        # Never a name alone: whoever knows it could then lock its owner out from anywhere.
+        key = f"{address} {user_of(token)}"
+        wait_s = max(self.failures.wait_s(key), self.addresses.wait_s(address))
         if wait_s:
             raise ApiError(
                 429, f"too many failed attempts; wait {wait_s:.0f} seconds", retry_s=wait_s
             )
         user = self.users.of_token(token)
         if user is None:
-            self.failures.failed(*keys)
+            self.failures.failed(key)
+            self.addresses.failed(address)
             raise ApiError(401, "the token is not valid; `mimlab user token NAME` makes another")
         return user
 

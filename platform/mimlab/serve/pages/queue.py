@@ -133,11 +133,11 @@ class _Change:
 
 
 def _rows(entries: list[QueueItem]) -> list[dict[str, Any]]:
-    waiting = [e.number for e in entries if e.state == "waiting"]
+    """What runs first, then what waits, in the order in which it starts."""
     return [
         {
             "id": e.number,
-            "place": waiting.index(e.number) + 1 if e.number in waiting else "",
+            "place": e.place,
             "submission": e.submission,
             "state": e.state,
             "user": e.user,
@@ -146,7 +146,7 @@ def _rows(entries: list[QueueItem]) -> list[dict[str, Any]]:
             "queued": words.day(e.queued),
             "problem": e.problem,
         }
-        for e in entries
+        for e in sorted(entries, key=lambda e: (e.state != "started", e.place is None, e.place))
     ]
 
 

@@ -27,6 +27,17 @@ def next_entry(entries: Sequence[QueueEntry], quotas: Quotas) -> QueueEntry | No
     return first if first.need.fits(quotas.total, everyone) else None
 
 
+def places(entries: Sequence[QueueEntry], quotas: Quotas) -> dict[int, int]:
+    """In which order those that wait would start, from 1, if each began as soon as the one before
+    it; by their numbers. What can never run has no place."""
+    left, found = list(entries), dict[int, int]()
+    while candidates := _first_in_line(left, quotas):
+        nearest = min(candidates, key=lambda entry: _rank(entry, in_use(left, entry.user)))
+        found[nearest.number] = len(found) + 1
+        left[left.index(nearest)] = nearest.model_copy(update={"state": "started"})
+    return found
+
+
 def in_use(entries: Iterable[QueueEntry], user: str) -> Need:
     """What a user's running submissions hold."""
     own = (e.need for e in entries if e.user == user and e.state == "started")

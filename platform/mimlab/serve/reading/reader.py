@@ -53,8 +53,16 @@ class Reading:
     Nothing here is kept beyond the process: it can be killed and started again at any time.
     """
 
-    def __init__(self, store: Store, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        mlflow_page: str | None = None,
+    ) -> None:
+        """`mlflow_page`: where browsers reach MLflow, if not where drivers do."""
         self.store = store
+        self._mlflow_page = mlflow_page
         self._files = CachedFiles(store)
         self._journals = Journals(self._files)
         self._hours = Hours(self._files)
@@ -100,7 +108,9 @@ class Reading:
                 baselines=self._baselines(path),
                 study_text=_text(self.store, f"{path}/study.yaml"),
                 options=looked.record.options,
-                mlflow_link=experiment_page(self._files.record(f"{path}/mlflow.json", MlflowLink)),
+                mlflow_link=experiment_page(
+                    self._files.record(f"{path}/mlflow.json", MlflowLink), self._mlflow_page
+                ),
             )
 
     def trial(self, submission_id: str, trial_id: str) -> TrialDetail:
@@ -120,6 +130,7 @@ class Reading:
                 status,
                 [trial for trial in looked.trials if trial.id != trial_id],
                 self._lineage(record),
+                self._mlflow_page,
             )
 
     def submission_of(self, trial_id: str) -> str:

@@ -15,7 +15,7 @@ from mimlab.storage.records import DONE, RESTARTED, StatusRecord, SubmissionReco
 
 State = Literal["running", "pending", "lost", "finished", "stopped", "failed"]
 _ALARMING: Mapping[ShownState, str] = {
-    "lost": "lost: recorded as running, but nobody runs it",
+    "lost": "lost: recorded as running, but nothing is heard of them",
     "failed": "failed",
     "diverged": "diverged",
 }

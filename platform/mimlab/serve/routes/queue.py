@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from mimlab.actions import audit
 from mimlab.serve.errors import ApiError, documented
 from mimlab.serve.identity.callers import Caller
-from mimlab.serve.queue.order import in_use
+from mimlab.serve.queue.order import in_use, places
 from mimlab.serve.queue.records import FINAL, EntryState, Need, QueueEntry, Quotas, Share
 from mimlab.serve.routes.given import Body, Done, Given, Reader
 from mimlab.serve.services import Services, allowed
@@ -24,6 +25,8 @@ Number = Annotated[
 class QueueItem(BaseModel):
     """A submission that waits, runs or ran."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     number: int
     submission: str
     user: str
@@ -32,10 +35,13 @@ class QueueItem(BaseModel):
     need: Need
     queued: str
     problem: str
+    place: int | None
+    """When it is going to start: 1 is next. None of what runs, and of what can never run."""
 
     @classmethod
-    def of(cls, entry: QueueEntry) -> QueueItem:
-        return cls(**entry.model_dump(include=set(cls.model_fields)))
+    def of(cls, entry: QueueEntry, places: Mapping[int, int]) -> QueueItem:
+        own = entry.model_dump(include=set(cls.model_fields))
+        return cls(**own, place=places.get(entry.number))
 
 
 class UserShare(BaseModel):
@@ -72,7 +78,8 @@ def get_queue(_: Reader, given: Given) -> QueueView:
         UserShare(user=user, in_use=in_use(entries, user), quota=quotas.of(user))
         for user in sorted({entry.user for entry in entries})
     ]
-    return QueueView(entries=[QueueItem.of(entry) for entry in entries], shares=shares)
+    order = places(entries, quotas)
+    return QueueView(entries=[QueueItem.of(entry, order) for entry in entries], shares=shares)
 
 
 @router.delete("/queue/{number}", summary="Take out what waits", responses=documented(404))
@@ -97,7 +104,8 @@ def set_priority(
     entry = _entry(given, number)
     given.queue.change(number, priority=asked.priority)
     audit.record(given.store, caller.name, "prioritise", entry.submission, asked.model_dump())
-    return QueueItem.of(given.queue.entry(number))
+    order = places(given.queue.entries(), given.queue.quotas())
+    return QueueItem.of(given.queue.entry(number), order)
 
 
 @router.get("/quotas", summary="What users may hold at once")

@@ -13,6 +13,7 @@ from mimlab.serve.checking import PastedStudy
 from mimlab.serve.errors import ApiError, documented
 from mimlab.serve.identity.callers import Caller
 from mimlab.serve.queue.need import need
+from mimlab.serve.queue.order import places
 from mimlab.serve.reading import heatmap, parallel, seed_means
 from mimlab.serve.reading.models import (
     HeatMap,
@@ -113,7 +114,8 @@ def get_job(submission_id: SubmissionId, _: Reader, given: Given) -> RedirectRes
 
 @router.get("/{submission_id}/queued", summary="How it came to run, or what it waits for")
 def get_queued(submission_id: SubmissionId, _: Reader, given: Given) -> QueueItem:
-    return QueueItem.of(given.queued(submission_id))
+    order = places(given.queue.entries(), given.queue.quotas())
+    return QueueItem.of(given.queued(submission_id), order)
 
 
 @router.post("", status_code=202, summary="Submit a study: it runs when its user's share has room")

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Path, Query, Response
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from mimlab.actions import extend, fork, pause, resume, stop
+from mimlab.errors import UserError
+from mimlab.serve.checking import StudyProblem
 from mimlab.serve.errors import documented
+from mimlab.serve.fork_changes import changes_of, without_seed
 from mimlab.serve.identity.callers import Caller
 from mimlab.serve.reading.models import Curve, TrialDetail
 from mimlab.serve.routes import given as given_
@@ -23,8 +26,9 @@ from mimlab.serve.routes.given import (
     SubmissionId,
     TrialId,
 )
-from mimlab.serve.security.pasted import MAX_OVERRIDES
+from mimlab.serve.security.pasted import MAX_OVERRIDES, check_pasted
 from mimlab.serve.services import allowed
+from mimlab.spec.positions import MAX_BYTES
 
 router = APIRouter(tags=["trials"], responses=documented(404))
 MAX_STEP = 10**12
@@ -40,6 +44,24 @@ class Changes(given_.Body):
     """`path=value`."""
     step: int | None = Field(default=None, ge=0, le=MAX_STEP, examples=[1200])
     """Of the checkpoint that it begins at; None: the last."""
+
+
+class Edited(given_.Body):
+    """A trial's configuration as somebody has changed it."""
+
+    text: str = Field(max_length=MAX_BYTES, examples=["masking:\n  ratio: 0.6\n"])
+    """YAML with every key of `resolved_text`, its `seed` aside."""
+
+
+class ForkCheck(BaseModel):
+    """What a fork with such a configuration would change."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    changes: list[str]
+    """`path=value`, as a fork takes them."""
+    problems: list[StudyProblem]
+    """Everything that is wrong with it."""
 
 
 @router.get(ONE, summary="Everything about a trial")
@@ -130,6 +152,7 @@ def resume_trial(
     how: Annotated[Retry, Body()] = Retry(),  # noqa: B008  FastAPI's way, and it is frozen
 ) -> Launched:
     given.permit_trial(caller, "resume", submission_id, trial_id)
+    shown = given.reading.trial(submission_id, trial_id).summary.state
     resume.resume_trial(
         given.store,
         submission_id,
@@ -137,8 +160,28 @@ def resume_trial(
         caller.name,
         launcher=given.launcher(caller),
         retry_failed=how.retry_failed,
+        lost=shown == "lost",
     )
     return Launched.of(given, submission_id)
+
+
+@router.post(f"{ONE}/fork/check", summary="What a fork would change, and what is wrong with it")
+def check_fork(
+    submission_id: SubmissionId,
+    trial_id: TrialId,
+    edited: Edited,
+    _: Annotated[Caller, Depends(allowed("check"))],
+    given: Given,
+) -> ForkCheck:
+    given.trial(submission_id, trial_id)
+    before = without_seed(given.reading.trial(submission_id, trial_id).resolved_text)
+    try:
+        check_pasted(edited.text, [])
+        changes = changes_of(before, edited.text)
+    except UserError as error:
+        problem = StudyProblem(line=None, field=None, message=str(error))
+        return ForkCheck(changes=[], problems=[problem])
+    return ForkCheck(changes=changes, problems=given.checker.problems_of_fork(edited.text, changes))
 
 
 @router.post(f"{ONE}/fork", status_code=202, summary="Begin a new trial at one of its checkpoints")

@@ -9,7 +9,9 @@ from collections.abc import Callable
 
 WINDOW_S = 60.0
 MAX_FAILURES = 10
-"""Within the window, of one address, and of tokens that begin alike."""
+"""Within the window, of one address with tokens of one name."""
+MAX_OF_ADDRESS = 100
+"""The same of one address, whoever's tokens: behind a proxy, many people have one."""
 MAX_KEYS = 10_000
 """That are remembered: a flood of addresses does not fill the memory."""
 

@@ -44,6 +44,7 @@ REQUESTS: Mapping[Action, list[Ask]] = {
         Ask("POST", "/studies/check", STUDY_BODY),
         Ask("POST", "/studies/plans", STUDY_BODY),
         Ask("GET", "/studies/plans/none"),
+        Ask("POST", f"{TRIAL}/fork/check", {"text": "masking: {}"}),
     ],
     "submit": [Ask("POST", "/submissions", STUDY_BODY)],
     "stop": [

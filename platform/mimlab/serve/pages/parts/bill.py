@@ -57,8 +57,9 @@ class Bill:
 def _show(plan: Preview) -> None:
     section("The plan")
     ui.label(
-        f"{plan.num_trials} trials, {plan.to_run} of them to run, {plan.concurrent} at once; "
-        f"{plan.images:,} images"
+        f"{plan.num_trials} trials, {plan.to_run} of them to run"
+        + (f", {plan.concurrent} at once; " if plan.concurrent else "; ")
+        + f"{plan.images:,} images"
     )
     if plan.equal:
         ui.label(plan.equal).classes("muted")

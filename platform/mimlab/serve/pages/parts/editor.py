@@ -64,9 +64,9 @@ class Editor(Generic[FoundT]):
         return self._looks
 
 
-def problem_words(problem: StudyProblem, *, above: int = 0) -> str:
-    """Where and what; `above`: lines of what was checked that stand above the editor's first."""
-    place = "" if problem.line is None else f"line {problem.line - above}: "
+def problem_words(problem: StudyProblem) -> str:
+    """Where and what."""
+    place = "" if problem.line is None else f"line {problem.line}: "
     return f"{place}{problem.field + ': ' if problem.field else ''}{problem.message}"
 
 

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from typing import Any
-
 from nicegui import ui
 from pydantic import BaseModel, ConfigDict
 
-from mimlab.errors import UserError
+from mimlab.serve.fork_changes import without_seed
 from mimlab.serve.pages.parts.buttons import main_button
 from mimlab.serve.pages.parts.editor import Editor, problem_words, problems_list
 from mimlab.serve.pages.parts.refused import Refused
 from mimlab.serve.pages.parts.site import Api
 from mimlab.serve.reading.models import TrialDetail
-from mimlab.serve.reading.yaml_text import leaves
-from mimlab.serve.routes.studies import StudyCheck
-from mimlab.spec.positions import parse
-
-_HEADER = "study: fork\n"
+from mimlab.serve.routes.trials import ForkCheck
 
 
 class Fork(BaseModel):
@@ -31,32 +23,9 @@ class Fork(BaseModel):
     step: int
 
 
-def changes_of(before: str, after: str) -> list[str]:
-    """`path=value` of everything in which one configuration is unlike another.
-
-    Raises UserError for what is no YAML, and for a key that was taken out: a fork sets keys.
-    """
-    old, new = (dict(leaves(_mapping(text))) for text in (before, after))
-    if gone := sorted(old.keys() - new.keys()):
-        raise UserError(f"{gone[0]}: cannot be taken out; set it to another value, or to null")
-    return [f"{path}={value}" for path, value in new.items() if old.get(path) != value]
-
-
-def _mapping(text: str) -> Mapping[str, Any]:
-    found, _ = parse(text, "configuration")
-    if not isinstance(found, Mapping):
-        raise UserError("the configuration is no mapping of keys to values")
-    return json.loads(json.dumps(found))
-
-
-def _without_seed(text: str) -> str:
-    """What a study file says of a trial: its seed is one of the sweep's, and a fork keeps it."""
-    return "".join(line for line in text.splitlines(True) if not line.startswith("seed:"))
-
-
 async def ask_fork(api: Api, detail: TrialDetail) -> Fork | None:
     """What to change and where to begin; None where one thinks better of it."""
-    before = _without_seed(detail.resolved_text)
+    before = without_seed(detail.resolved_text)
     steps = {c.step: f"step {c.step:,} (epoch {c.epoch:.1f})" for c in detail.checkpoints}
     unfinished = [number for number in steps if number < detail.summary.total_steps]
     first = max(unfinished or steps)
@@ -69,12 +38,11 @@ async def ask_fork(api: Api, detail: TrialDetail) -> Fork | None:
         async def check(text: str) -> tuple[list[str], list[str]]:
             """The changes, and what is wrong with them."""
             try:
-                found = changes_of(before, text)
-                body = {"text": _HEADER + text, "preset": None, "overrides": []}
-                result = StudyCheck.model_validate(await api.post("/studies/check", body))
-            except (UserError, Refused) as error:
+                path = f"/submissions/{detail.submission}/trials/{detail.summary.id}/fork/check"
+                result = ForkCheck.model_validate(await api.post(path, {"text": text}))
+            except Refused as error:
                 return [], [str(error)]
-            return found, [problem_words(p, above=1) for p in result.problems]
+            return result.changes, [problem_words(p) for p in result.problems]
 
         def show(checked: tuple[list[str], list[str]]) -> None:
             changes[:], problems = checked

@@ -52,7 +52,7 @@ def of_trial(
     if verb == "fork":
         return "" if detail.checkpoints else "it has no checkpoint to begin at yet"
     driven = submission.driver_alive is not False
-    if verb in ("stop", "pause") and driven and detail.summary.state not in UNDER_WAY:
+    if verb in ("stop", "pause") and driven and detail.summary.state not in {*UNDER_WAY, "lost"}:
         return f"it is {detail.summary.state}"
     if verb in ("resume", "retry failed"):
         driven = False  # a living driver takes back what was stopped or paused
@@ -67,8 +67,9 @@ def _by_state(verb: Verb, states: Collection[str], *, driven: bool) -> str:
         case "stop" | "pause":
             return "" if driven else "nobody runs it"
         case "resume":
-            if driven and "lost" not in found:
-                return "it runs"
+            if driven:
+                lost = "; what is lost of it is resumed on its own page" if "lost" in found else ""
+                return f"it runs{lost}"
             return "" if found & set(_GOES_ON) else "nothing of it is left to do"
         case "retry failed":
             if not found & set(_FAILED):

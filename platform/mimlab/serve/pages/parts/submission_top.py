@@ -69,10 +69,9 @@ class SubmissionTop:
             view = await self._api.get("/queue", QueueView)
         except Refused:
             return ""  # the page says of itself what it can
-        waiting = [entry.submission for entry in view.entries if entry.state == "waiting"]
-        return (
-            f"place {waiting.index(self._id) + 1} of {len(waiting)}" if self._id in waiting else ""
-        )
+        of = sum(entry.place is not None for entry in view.entries)
+        own = next((e.place for e in view.entries if e.submission == self._id), None)
+        return "" if own is None else f"place {own} of {of}"
 
     def _act(self, verb: Verb):
         async def act() -> None:

@@ -31,9 +31,15 @@ def link_to(folder: str) -> str:
     )
 
 
-def column(name: str, label: str, *, right: bool = False, wrap: bool = False) -> dict[str, Any]:
-    """One that can be sorted by."""
-    return {
+def column(
+    name: str, label: str, *, right: bool = False, wrap: bool = False, shown: str = ""
+) -> dict[str, Any]:
+    """One that can be sorted by.
+
+    `shown`: what JavaScript makes of the cell's `value` and its `row`, where that is another thing
+    to read than to sort by.
+    """
+    found = {
         "name": name,
         "label": label,
         "field": name,
@@ -41,6 +47,7 @@ def column(name: str, label: str, *, right: bool = False, wrap: bool = False) ->
         "align": "right" if right else "left",
         "classes": "wrap" if wrap else "",
     }
+    return found | ({":format": f"(value, row) => {shown}"} if shown else {})
 
 
 def table(columns: list[dict[str, Any]], *, label: str, rows_per_page: int = 25) -> ui.table:

@@ -7,7 +7,7 @@ from typing import Any
 from nicegui import ui
 
 from mimlab.compare.style import metric_name
-from mimlab.serve.pages.parts import tables, words
+from mimlab.serve.pages.parts import tables
 from mimlab.serve.pages.parts.panel import Panel
 from mimlab.serve.pages.parts.site import Api
 from mimlab.serve.reading.models import SubmissionDetail, TrialSummary
@@ -17,8 +17,14 @@ _FIRST = [
     tables.column("state", "state"),
     tables.column("progress", "progress"),
     tables.column("step", "step", right=True),
-    tables.column("images_per_s", "images/s", right=True),
+    tables.column(
+        "images_per_s",
+        "images/s",
+        right=True,
+        shown="value ? Math.round(value).toLocaleString('en-US') : ''",
+    ),
 ]
+_PERCENT = "value == null ? '' : (100 * value).toFixed(2)"
 _LAST = [tables.column("reason", "why", wrap=True)]
 
 
@@ -37,7 +43,10 @@ class TrialTable(Panel):
 
     async def show(self, detail: SubmissionDetail) -> None:
         axes = [tables.column(axis, _short(axis)) for axis in detail.axes]
-        scores = [tables.column(m, f"{metric_name(m)} %", right=True) for m in detail.metrics]
+        scores = [
+            tables.column(m, f"{metric_name(m)} %", right=True, shown=_PERCENT)
+            for m in detail.metrics
+        ]
         columns = [*_FIRST, *axes, tables.column("seed", "seed", right=True), *scores, *_LAST]
         # A dotted path is a nested field to the table: rows are keyed by the place of the column.
         for i, each in enumerate(columns):
@@ -59,12 +68,12 @@ def _row(trial: TrialSummary, detail: SubmissionDetail, fields: dict[str, str]) 
         "state": trial.state,
         "progress": trial.progress,
         "step": trial.step,
-        "images_per_s": f"{trial.images_per_s:,.0f}" if trial.images_per_s else "",
+        "images_per_s": trial.images_per_s,
         "seed": trial.seed,
         "reason": trial.reason,
     }
     row |= {fields[axis]: _shown(trial.point.get(axis)) for axis in detail.axes}
-    return row | {fields[m]: words.score(trial.scores.get(m)) for m in detail.metrics}
+    return row | {fields[m]: trial.scores.get(m) for m in detail.metrics}
 
 
 def _shown(value: Any) -> Any:

@@ -53,7 +53,9 @@ class TrialTop:
                 with fact_box("Ray"):
                     ui.link("its job", job_page(detail.submission), new_tab=True)
         lost = (
-            "Recorded as running, but nobody runs it: resume it." if trial.state == "lost" else ""
+            "Recorded as running, but nothing is heard of it: resume it."
+            if trial.state == "lost"
+            else ""
         )
         self._reason.text = "\n".join(filter(None, (trial.reason, lost)))
         for verb, button in self._buttons.items():

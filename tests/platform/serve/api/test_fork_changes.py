@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mimlab.errors import UserError
-from mimlab.serve.pages.parts.fork import changes_of
+from mimlab.serve.fork_changes import changes_of
 from mimlab.serve.reading.yaml_text import leaves, yaml_lines
 
 SCALARS = (
