@@ -70,3 +70,11 @@ def test_every_ray_that_is_started_asks_for_the_token(file: str) -> None:
     commands = [*config["head_start_ray_commands"], *config["worker_start_ray_commands"]]
     assert all("RAY_AUTH_MODE=token" in command for command in commands)
     assert "~/.ray/auth_token" in config["file_mounts"]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_machine_has_an_image_of_its_own(file: str) -> None:
+    """Ray's default on AWS is an Ubuntu 18.04, too old for the wheels of torch."""
+    for kind in config_of(file)["available_node_types"].values():
+        config = kind["node_config"]
+        assert "ImageId" in config or config["disks"][0]["initializeParams"]["sourceImage"]

@@ -12,6 +12,7 @@ from mimlab.actions.stop import stop_submission, stop_trial
 from mimlab.errors import UserError
 from mimlab.storage import lease
 from mimlab.storage.asked import asked_of, asked_of_whole, pause_of, paused, withdraw
+from mimlab.storage.control import stop_request
 
 
 def words_of(recorder) -> list[str]:
@@ -134,11 +135,30 @@ def test_a_trial_goes_back_into_the_driver_that_runs(
     with driven(submission):
         stands(trial, "stopped")
         said = resume_trial(submission.store, submission.id, trial.id, "ada", launcher=None)
-        assert asked_of(submission)[trial.id].what == "resume" and "has not answered yet" in said
+        assert asked_of(submission)[trial.id].what == "resume" and "has ended" in said
         stands(trial, "running")
         asked_before = asked_of(submission)
         resume_trial(submission.store, submission.id, trial.id, "ada", launcher=None)
         assert asked_of(submission).keys() == asked_before.keys()
+
+
+def test_what_is_left_of_a_lost_trial_ends_before_it_is_put_back(
+    submission, driven, stands, monkeypatch
+) -> None:
+    monkeypatch.setattr(resume, "ANSWER_S", 0.1)
+    trial, other = submission.trials()
+    with driven(submission):
+        for each in (trial, other):
+            stands(each, "running")
+        with pytest.raises(UserError, match="is being run"):
+            resume_trial(submission.store, submission.id, trial.id, "ada", launcher=None)
+        said = resume_trial(
+            submission.store, submission.id, trial.id, "ada", launcher=None, lost=True
+        )
+        request = stop_request(trial)
+        assert request is not None and request.state == "stopped"
+        assert asked_of(submission)[trial.id].what == "resume" and "has ended" in said
+        assert stop_request(other) is None
 
 
 def test_a_resume_is_told_once_the_driver_has_taken_it(

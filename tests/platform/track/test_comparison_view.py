@@ -157,7 +157,8 @@ def test_the_dashboard_is_linked_and_remembered(lab, monkeypatch: pytest.MonkeyP
     parent = lab.run(SubmissionFolder(lab.store, f"{lab.study}-first"))
     address = f"https://lab.example/submissions/{lab.study}-first"
     assert f"({address})" in parent.data.tags[tags.NOTE]
-    assert f"({address}/trials/{trial.id})" in lab.run(trial).data.tags[tags.NOTE]
+    own = f"https://lab.example/trials/{trial.id}?submission={lab.study}-first"
+    assert f"({own})" in lab.run(trial).data.tags[tags.NOTE]
     monkeypatch.delenv("MIMLAB_DASHBOARD_URL")
     lab.opened()
     note = lab.client.get_experiment(parent.info.experiment_id).tags[tags.NOTE]

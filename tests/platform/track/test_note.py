@@ -61,5 +61,6 @@ def test_a_trial_says_what_it_was_forked_from_and_where_it_can_be_resumed(lab) -
     fork = trial.model_copy(update={"parent": "b0a87f9f5ab4"})
     note = trial_note(fork, submission.id, "https://lab.example")
     assert "Forked from trial `b0a87f9f5ab4`." in note
-    assert f"https://lab.example/submissions/{submission.id}/trials/{trial.id}" in note
+    link = f"https://lab.example/trials/{trial.id}?submission={submission.id}"
+    assert f"({link})" in note
     assert submission_note(submission, "") == submission.question

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -58,20 +59,27 @@ class Cluster:
 class Site:
     """A dashboard, and those who use it."""
 
-    def __init__(self, root: Path, cluster: Cluster, *roots: str, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        root: Path,
+        cluster: Cluster,
+        *roots: str,
+        host: str = "127.0.0.1",
+        users_only: bool = False,
+    ) -> None:
         from mimlab.serve.app import create_app
         from mimlab.serve.services import services_of
         from mimlab.serve.settings import Settings
 
-        settings = Settings(storage=str(root), roots=roots, host=host)
+        settings = Settings(storage=str(root), roots=roots, host=host, users_only=users_only)
         self.app: FastAPI = create_app(settings, cluster)
         self.services = services_of(self.app)
         self.cluster = cluster
 
-    def client(self, token: str | None = None, **headers: str) -> Client:
-        """Somebody with a token, or without."""
+    def client(self, token: str | None = None, at: str = "127.0.0.1", **headers: str) -> Client:
+        """Somebody with a token, or without, at an address."""
         sent = headers | ({} if token is None else {"Authorization": f"Bearer {token}"})
-        return Client(self.app, sent)
+        return Client(self.app, sent, at)
 
     def user(self, name: str, role: str) -> Client:
         """A new user, who sends a token."""
@@ -81,8 +89,9 @@ class Site:
 class Client:
     """Sends requests to an application in this process, each in an event loop of its own."""
 
-    def __init__(self, app: FastAPI, headers: dict[str, str]) -> None:
+    def __init__(self, app: FastAPI, headers: dict[str, str], address: str) -> None:
         self._app = app
+        self._address = address
         self.headers = headers
         self.cookies: dict[str, str] = {}
 
@@ -95,7 +104,9 @@ class Client:
 
     async def _send(self, method: str, path: str, given: dict) -> httpx.Response:
         headers = self.headers | given.pop("headers", {})
-        transport = httpx.ASGITransport(self._app, raise_app_exceptions=False)
+        transport = httpx.ASGITransport(
+            self._app, raise_app_exceptions=False, client=(self._address, 50000)
+        )
         async with httpx.AsyncClient(
             transport=transport, base_url="http://127.0.0.1:8080", cookies=self.cookies
         ) as client:
@@ -107,7 +118,7 @@ def site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
     """Starts dashboards of one storage."""
     made: list[Site] = []
 
-    def start(*roots: str, **changes: str) -> Site:
+    def start(*roots: str, **changes: Any) -> Site:
         made.append(Site(tmp_path / "results", Cluster(), *roots, **changes))
         return made[-1]
 

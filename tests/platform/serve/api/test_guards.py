@@ -13,7 +13,7 @@ from mimlab.errors import UserError
 from mimlab.serve.identity.callers import CSRF_HEADER
 from mimlab.serve.identity.sessions import COOKIE
 from mimlab.serve.identity.tokens import new_token
-from mimlab.serve.security.rates import MAX_FAILURES
+from mimlab.serve.security.rates import MAX_FAILURES, MAX_OF_ADDRESS
 
 
 def test_without_users_whoever_sits_here_is_an_operator(site: Callable) -> None:
@@ -115,6 +115,35 @@ def test_guessing_has_to_wait_and_says_how_long(site: Callable) -> None:
     answer = dashboard.client(new_token("ada"))("GET", "/session")
     assert answer.status_code == 429
     assert 0 < int(answer.headers["Retry-After"]) <= 60
+
+
+def test_whoever_guesses_a_name_s_token_locks_nobody_else_out(site: Callable) -> None:
+    dashboard = site()
+    ada, bob = (dashboard.services.users.add(name, "submitter") for name in ("ada", "bob"))
+    guesser = dashboard.client(new_token("ada"), at="203.0.113.9")
+    codes = [guesser("GET", "/session").status_code for _ in range(MAX_FAILURES + 1)]
+    assert codes[-1] == 429
+    assert dashboard.client(ada, at="198.51.100.7")("GET", "/session").status_code == 200
+    # A colleague behind the same proxy has the same address.
+    assert dashboard.client(bob, at="203.0.113.9")("GET", "/session").status_code == 200
+
+
+def test_an_address_that_guesses_at_many_names_has_to_wait(site: Callable) -> None:
+    dashboard = site()
+    known = dashboard.services.users.add("ada", "submitter")
+    for number in range(MAX_OF_ADDRESS):
+        guess = new_token(f"user{number}")
+        assert dashboard.client(guess, at="203.0.113.9")("GET", "/session").status_code == 401
+    assert dashboard.client(known, at="203.0.113.9")("GET", "/session").status_code == 429
+    assert dashboard.client(known)("GET", "/session").status_code == 200
+
+
+def test_for_users_only_nobody_gets_in_before_there_are_any(site: Callable) -> None:
+    dashboard = site(host="0.0.0.0", users_only=True)
+    client = dashboard.client()
+    assert client("GET", "/submissions").status_code == 401
+    assert "mimlab user add" in client("GET", "/session").json()["error"]["message"]
+    assert dashboard.user("ada", "viewer")("GET", "/submissions").status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/session", "/nothing", "/openapi.json"])

@@ -12,6 +12,7 @@ import pytest
 from mimlab.actions.launch import innermost
 from mimlab.actions.ray_jobs import RayJobs
 from mimlab.actions.submit import is_elsewhere
+from mimlab.serve.fork_changes import without_seed
 from mimlab.serve.queue.queued import Queued
 
 
@@ -95,7 +96,9 @@ def test_an_operator_says_what_is_urgent(site: Callable, study: str) -> None:
     client("PUT", "/quotas", json={"total": {"cpus": 1.0}})
     first, second = (client("POST", "/submissions", json={"text": study}).json() for _ in range(2))
     answer = client("PUT", f"/queue/{second['waiting']}/priority", json={"priority": 5})
-    assert answer.json()["priority"] == 5
+    assert answer.json()["priority"] == 5 and answer.json()["place"] == 1
+    shown = {e["submission"]: e["place"] for e in client("GET", "/queue").json()["entries"]}
+    assert shown == {first["submission"]: 2, second["submission"]: 1}
     dashboard.services.admission.round()
     assert dashboard.cluster.started == [second["submission"]]
     assert first["submission"] not in dashboard.cluster.started
@@ -178,12 +181,63 @@ def test_a_fork_names_nothing_outside_the_roots(site: Callable, tiny_submission:
     assert "outside" in answer.json()["error"]["message"]
 
 
+def test_an_edited_configuration_is_checked_by_what_was_edited(
+    site: Callable, tiny_submission: str
+) -> None:
+    """The trial's own images may lie outside the roots: it was run by its user."""
+    dashboard = site()
+    client, store = dashboard.client(), dashboard.services.store
+    (trial,) = store.list("trials")
+    path = f"/submissions/{tiny_submission}/trials/{trial}"
+    for record in (f"trials/{trial}/trial.json", f"submissions/{tiny_submission}/trials.json"):
+        store.write(record, store.read(record).replace(b'"digits"', b'"/data/elsewhere"'))
+    text = without_seed(client("GET", path).json()["resolved_text"])
+    assert "/data/elsewhere" in text
+
+    def check(text: str) -> dict:
+        answer = client("POST", f"{path}/fork/check", json={"text": text})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    assert check(text) == {"changes": [], "problems": []}
+    edited = text.replace("ratio: 0.75", "ratio: 0.5")
+    assert check(edited) == {"changes": ["masking.ratio=0.5"], "problems": []}
+    (problem,) = check(text.replace("/data/elsewhere", "/etc"))["problems"]
+    assert "/etc lies outside" in problem["message"]
+    wrong = text.replace("ratio: 0.75", "ratio: 7")
+    (problem,) = check(wrong)["problems"]
+    assert problem["field"] == "masking.ratio"
+    assert wrong.splitlines()[problem["line"] - 1].strip() == "ratio: 7"
+    (problem,) = check("data: {}")["problems"]
+    assert "cannot be taken out" in problem["message"]
+
+
 def test_the_queue_does_not_hide_that_a_cluster_is_elsewhere(site: Callable) -> None:
     queue = site().services.queue
     here, there = RayJobs("http://127.0.0.1:8265"), RayJobs("http://203.0.113.7:8265")
     assert innermost(Queued(queue, here, "ada")) is here
     assert is_elsewhere(Queued(queue, there, "ada"))
     assert not is_elsewhere(Queued(queue, here, "ada"))
+
+
+@pytest.mark.slow
+def test_a_study_for_a_cluster_s_gpus_has_a_plan_where_there_are_none(
+    site: Callable, study: str
+) -> None:
+    dashboard = site()
+    dashboard.services.plans.here = False
+    client = dashboard.client()
+    asked = {"text": study, "overrides": ["resources.gpus_per_worker=64"]}
+    path = f"/studies/plans/{client('POST', '/studies/plans', json=asked).json()['id']}"
+    deadline = time.monotonic() + 280
+    while (plan := client("GET", path).json())["state"] not in ("done", "failed"):
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    assert plan["error"] is None
+    assert plan["plan"]["num_trials"] == 1 and len(plan["plan"]["trials"]) == 1
+    assert plan["plan"]["concurrent"] is None and plan["plan"]["bill"] is None
+    (warning,) = plan["plan"]["warnings"]
+    assert warning.startswith("no bill: ")
 
 
 @pytest.mark.slow

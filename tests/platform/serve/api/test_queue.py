@@ -14,7 +14,7 @@ from mimlab.serve.queue.admission import Admission
 from mimlab.serve.queue.driving import STARTING_S, Driving
 from mimlab.serve.queue.folder import Queue
 from mimlab.serve.queue.need import need
-from mimlab.serve.queue.order import in_use, never_fits, next_entry
+from mimlab.serve.queue.order import in_use, never_fits, next_entry, places
 from mimlab.serve.queue.queued import Queued
 from mimlab.serve.queue.records import Need, QueueEntry, Quotas, Share
 from mimlab.spec.study import Resources
@@ -51,6 +51,15 @@ def test_the_highest_priority_then_who_holds_least_then_the_oldest() -> None:
     assert next_entry(waiting[:2], Quotas()) == waiting[0]
     holding = [entry(9, "ada", state="started"), *waiting[:2]]
     assert next_entry(holding, Quotas()) == waiting[1]
+
+
+def test_places_are_those_in_which_they_will_start() -> None:
+    waiting = [entry(1, "ada"), entry(2, "ada"), entry(3, "bob"), entry(4, "eve", priority=1)]
+    assert places(waiting, Quotas()) == {4: 1, 1: 2, 3: 3, 2: 4}
+    never = [entry(5, "bob", gpus=9.0), *waiting]
+    assert 5 not in places(never, quotas(total=8.0))
+    running = [entry(9, "ada", state="started"), *waiting]
+    assert places(running, Quotas()) == {4: 1, 3: 2, 1: 3, 2: 4}
 
 
 def test_a_large_one_is_not_overtaken_by_its_user_s_small_ones() -> None:

@@ -86,3 +86,22 @@ def test_a_fork_begins_at_a_checkpoint(storage) -> None:
     assert of_trial("fork", ADA, detail, summary) == ""
     assert of_trial("resume", ADA, detail, summary) == ""
     assert of_trial("extend", ADA, detail, summary) == "it has not finished"
+
+
+def test_what_is_lost_while_its_driver_lives_is_stopped_or_resumed_by_itself(storage) -> None:
+    trials = [storage.trial(seed=seed) for seed in range(2)]
+    submission = storage.submission(trials=trials)
+    storage.lease(submission)
+    for trial in trials:
+        storage.status(trial, "running", 10)
+    reading = Reading(storage.store)
+    summary = reading.submission(submission.id).summary
+    detail = reading.trial(submission.id, trials[0].id)
+    lost = detail.model_copy(
+        update={"summary": detail.summary.model_copy(update={"state": "lost"})}
+    )
+    for verb in ("stop", "pause", "resume"):
+        assert of_trial(verb, ADA, lost, summary) == ""
+    whole = summary.model_copy(update={"trials": {"running": 1, "lost": 1}})
+    assert "on its own page" in of_submission("resume", ADA, whole)
+    assert of_submission("stop", ADA, whole) == ""
