@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from fastapi import Request
 from nicegui import ui
 
-from mimlab.errors import UserError
 from mimlab.serve.pages.parts.frame import frame, heading, refusal
 from mimlab.serve.pages.parts.live import follow, notice
 from mimlab.serve.pages.parts.refused import Refused
@@ -15,7 +12,7 @@ from mimlab.serve.pages.parts.site import LIMIT_S, Site
 from mimlab.serve.pages.parts.trial_body import TrialBody
 from mimlab.serve.pages.parts.trial_top import TrialTop
 from mimlab.serve.reading.models import SubmissionDetail, TrialDetail
-from mimlab.serve.services import services_of
+from mimlab.serve.routes.trials import RunBy
 
 
 def add(site: Site) -> None:
@@ -26,14 +23,14 @@ def add(site: Site) -> None:
         """`submission`: the one that is asked about a trial of several; else the one that runs
         it."""
         api = site.api(request)
-        reading = services_of(site.app).reading
         try:
             identity = await api.identity()
-            parent = submission or await asyncio.to_thread(reading.submission_of, trial_id)
+            of_trial = f"/trials/{trial_id}/submission"
+            parent = submission or (await api.get(of_trial, RunBy)).submission
             path = f"/submissions/{parent}/trials/{trial_id}"
             detail = await api.get(path, TrialDetail)
             of = await api.get(f"/submissions/{parent}", SubmissionDetail)
-        except (Refused, UserError) as error:
+        except Refused as error:
             refusal(request, trial_id, error)
             return
         with frame(request, detail.summary.label, identity):

@@ -74,8 +74,16 @@ def heatmap(detail: SubmissionDetail, metric: str, x: str = RATIO, y: str = MASK
 
 
 def parallel(detail: SubmissionDetail, metric: str) -> Parallel:
-    """A line for each trial that has a score; axes that do not vary are left out."""
-    scored = [trial for trial in detail.trials if metric in trial.scores]
+    """A line for each trial that has a score; axes that do not vary are left out.
+
+    Of trials that differ by their seeds alone, those that have finished, if any has.
+    """
+    finished = {trial.cell for trial in detail.trials if trial.state == "finished"}
+    scored = [
+        trial
+        for trial in detail.trials
+        if metric in trial.scores and (trial.state == "finished" or trial.cell not in finished)
+    ]
     axes = [axis for axis in detail.axes if len({value_at(trial, axis) for trial in scored}) > 1]
     lines: list[list[Value]] = [
         [*(trial.point.get(axis) for axis in axes), trial.scores[metric]] for trial in scored

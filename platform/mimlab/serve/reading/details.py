@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mimlab.serve.reading.files import CachedFiles
+from mimlab.serve.reading.mlflow_watch import MlflowWatch
 from mimlab.serve.reading.models import (
     CheckpointSummary,
     Difference,
@@ -31,9 +32,9 @@ def detail_of(
     status: StatusRecord,
     siblings: Sequence[TrialRecord],
     lineage: list[Relative],
-    mlflow_page: str | None,
+    mlflow: MlflowWatch,
 ) -> TrialDetail:
-    """`siblings`: the other trials of its submission; `mlflow_page`: see `run_page`."""
+    """`siblings`: the other trials of its submission."""
     differences = differences_of(record, siblings)
     lines = list(yaml_lines(record.resolved))
     keys = {difference.key for difference in differences}
@@ -48,7 +49,8 @@ def detail_of(
         checkpoints=checkpoints_of(files, record.id),
         log_tail=log_tail(files, record.id),
         mlflow_uri=link.tracking_uri if link else None,
-        mlflow_link=run_page(link, mlflow_page),
+        mlflow_link=run_page(link, mlflow),
+        mlflow_problem=mlflow.problem(link.tracking_uri) if link else "",
         differs=status.differs,
         parent_step=record.parent_step,
         drift=record.start.drift if record.start else [],
@@ -102,19 +104,16 @@ def log_tail(files: CachedFiles, trial_id: str, lines: int = LOG_LINES) -> list[
     return [files.store.read(f"{path}/{name}").decode(errors="replace").strip() for name in names]
 
 
-def run_page(link: MlflowLink | None, mlflow: str | None) -> str | None:
-    """The address of a run's page; None where MLflow is a local database, which has no page.
-
-    `mlflow`: where a browser reaches MLflow; None: where drivers do.
-    """
+def run_page(link: MlflowLink | None, mlflow: MlflowWatch) -> str | None:
+    """The address of a run's page; None where MLflow is a local database, which has no page."""
     return _page(link, mlflow, run_link(link.experiment_id, link.run_id)) if link else None
 
 
-def experiment_page(link: MlflowLink | None, mlflow: str | None) -> str | None:
+def experiment_page(link: MlflowLink | None, mlflow: MlflowWatch) -> str | None:
     """The same of the experiment that a run is in."""
     return _page(link, mlflow, experiment_link(link.experiment_id)) if link else None
 
 
-def _page(link: MlflowLink, mlflow: str | None, address: str) -> str | None:
+def _page(link: MlflowLink, mlflow: MlflowWatch, address: str) -> str | None:
     has_page = link.tracking_uri.startswith(("http://", "https://"))
-    return f"{(mlflow or link.tracking_uri).rstrip('/')}/{address}" if has_page else None
+    return f"{(mlflow.page or link.tracking_uri).rstrip('/')}/{address}" if has_page else None

@@ -107,6 +107,8 @@ class SubmissionDetail(Shown):
     mlflow_link: str | None
     """The address of its experiment's page, whose note leads to the comparison; None where it is
     shown nowhere yet, or in a local database."""
+    mlflow_problem: str
+    """Why that cannot be opened now; empty where it can, or nobody knows yet."""
 
 
 class CheckpointSummary(Shown):
@@ -159,6 +161,8 @@ class TrialDetail(Shown):
     """The tracking server's or database's address."""
     mlflow_link: str | None
     """The address of its run's page; None where it is shown nowhere yet, or in a local database."""
+    mlflow_problem: str
+    """Why that cannot be opened now; empty where it can, or nobody knows yet."""
     differs: list[str]
     """What changed at its resumes, so that its bits are not those of an undisturbed trial."""
     parent_step: int | None

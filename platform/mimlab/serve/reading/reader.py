@@ -18,6 +18,7 @@ from mimlab.serve.reading.details import detail_of, experiment_page
 from mimlab.serve.reading.files import CachedFiles
 from mimlab.serve.reading.hours import Hours
 from mimlab.serve.reading.journals import Journals
+from mimlab.serve.reading.mlflow_watch import MlflowWatch
 from mimlab.serve.reading.models import (
     Curve,
     Relative,
@@ -62,7 +63,7 @@ class Reading:
     ) -> None:
         """`mlflow_page`: where browsers reach MLflow, if not where drivers do."""
         self.store = store
-        self._mlflow_page = mlflow_page
+        self._mlflow = MlflowWatch(clock, mlflow_page)
         self._files = CachedFiles(store)
         self._journals = Journals(self._files)
         self._hours = Hours(self._files)
@@ -100,6 +101,7 @@ class Reading:
             shown = [trials_.summary_of(self._files, *row) for row in rows]
             axes = dict.fromkeys(path for trial in looked.trials for path in trial.point)
             path = f"submissions/{submission_id}"
+            link = self._files.record(f"{path}/mlflow.json", MlflowLink)
             return SubmissionDetail(
                 summary=submissions_.summary_of(looked),
                 axes=list(axes),
@@ -108,9 +110,8 @@ class Reading:
                 baselines=self._baselines(path),
                 study_text=_text(self.store, f"{path}/study.yaml"),
                 options=looked.record.options,
-                mlflow_link=experiment_page(
-                    self._files.record(f"{path}/mlflow.json", MlflowLink), self._mlflow_page
-                ),
+                mlflow_link=experiment_page(link, self._mlflow),
+                mlflow_problem=self._mlflow.problem(link.tracking_uri) if link else "",
             )
 
     def trial(self, submission_id: str, trial_id: str) -> TrialDetail:
@@ -130,7 +131,7 @@ class Reading:
                 status,
                 [trial for trial in looked.trials if trial.id != trial_id],
                 self._lineage(record),
-                self._mlflow_page,
+                self._mlflow,
             )
 
     def submission_of(self, trial_id: str) -> str:

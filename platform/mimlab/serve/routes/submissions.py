@@ -9,6 +9,7 @@ from fastapi.responses import RedirectResponse
 from pydantic import BaseModel
 
 from mimlab.actions import extend, pause, resume, stop, submit
+from mimlab.errors import NotNow, UserError
 from mimlab.serve.checking import PastedStudy
 from mimlab.serve.errors import ApiError, documented
 from mimlab.serve.identity.callers import Caller
@@ -93,7 +94,10 @@ def get_log(
     lines: Annotated[int, Query(ge=1, le=5000)] = 200,
 ) -> LogTail:
     given.owner(submission_id)
-    text = given.admission.launcher.log_tail(submission_id, lines)
+    try:
+        text = given.admission.launcher.log_tail(submission_id, lines)
+    except (UserError, NotNow) as error:  # only Ray has it
+        raise ApiError(503, f"its driver's output cannot be read now: {error}") from error
     return LogTail(lines=text.splitlines())
 
 
@@ -106,7 +110,10 @@ def get_log(
 )
 def get_job(submission_id: SubmissionId, _: Reader, given: Given) -> RedirectResponse:
     given.owner(submission_id)
-    page = given.admission.launcher.page(submission_id)
+    try:
+        page = given.admission.launcher.page(submission_id)
+    except (UserError, NotNow) as error:
+        raise ApiError(503, f"its job cannot be found now: {error}") from error
     if page is None:
         raise ApiError(404, "the dashboard was not told of a Ray cluster: `--address` names one")
     return RedirectResponse(page)

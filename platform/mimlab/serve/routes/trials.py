@@ -53,6 +53,12 @@ class Edited(given_.Body):
     """YAML with every key of `resolved_text`, its `seed` aside."""
 
 
+class RunBy(BaseModel):
+    """Whose a trial is, of all submissions that it is part of."""
+
+    submission: str
+
+
 class ForkCheck(BaseModel):
     """What a fork with such a configuration would change."""
 
@@ -88,6 +94,12 @@ def get_curves(
 ) -> list[Curve]:
     given.known_trials(trial)
     return given.reading.curves(trial, metric, points)
+
+
+@router.get("/trials/{trial_id}/submission", summary="Which submission runs it")
+def get_submission_of(trial_id: TrialId, _: Reader, given: Given) -> RunBy:
+    given.known_trials([trial_id])
+    return RunBy(submission=given.reading.submission_of(trial_id))
 
 
 @router.get("/curves/metrics", summary="Metric keys that any of some trials has")

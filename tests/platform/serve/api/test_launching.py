@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -218,6 +219,26 @@ def test_the_queue_does_not_hide_that_a_cluster_is_elsewhere(site: Callable) -> 
     assert innermost(Queued(queue, here, "ada")) is here
     assert is_elsewhere(Queued(queue, there, "ada"))
     assert not is_elsewhere(Queued(queue, here, "ada"))
+
+
+def test_while_ray_is_away_history_is_there_and_what_only_ray_has_says_so(
+    site: Callable, tiny_submission: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dashboard = site()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        gone = RayJobs(f"http://127.0.0.1:{free.getsockname()[1]}")
+    monkeypatch.setattr(dashboard.services.admission, "launcher", gone)
+    client = dashboard.client()
+    assert [s["id"] for s in client("GET", "/submissions").json()] == [tiny_submission]
+    detail = client("GET", f"/submissions/{tiny_submission}").json()
+    (trial,) = [trial["id"] for trial in detail["trials"]]
+    assert client("GET", f"/submissions/{tiny_submission}/trials/{trial}").status_code == 200
+    assert client("GET", f"/curves?trial={trial}&metric=train/loss").status_code == 200
+    for asked in ("log", "job"):
+        answer = client("GET", f"/submissions/{tiny_submission}/{asked}")
+        assert answer.status_code == 503
+        assert "no Ray dashboard answers there" in answer.json()["error"]["message"]
 
 
 @pytest.mark.slow

@@ -35,6 +35,7 @@ REQUESTS: Mapping[Action, list[Ask]] = {
         Ask("GET", TRIAL),
         Ask("GET", "/curves?trial={t}&metric=train/loss"),
         Ask("GET", "/curves/metrics?trial={t}"),
+        Ask("GET", "/trials/{t}/submission"),
         Ask("GET", "/trials/{t}/boards/1"),
         Ask("GET", "/studies/schema"),
         Ask("GET", "/queue"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from mimlab.serve.identity.users import Users
 from mimlab.serve.queue.records import Need, QueueEntry
 
 if TYPE_CHECKING:
@@ -106,6 +107,49 @@ def test_sorting_and_filtering_by_keyboard(page: Page, address: str) -> None:
         cells = page.locator(f"tbody td:nth-child({place})")
         scores = [float(text) for text in cells.all_inner_texts()]
         assert scores == order(scores) and len(scores) == 4
+
+
+def test_numbers_are_sorted_as_numbers(page: Page, serve: Callable, storage_at: Any, tmp_path):
+    storage = storage_at(tmp_path / "runs")
+    trials = [storage.trial(seed=seed) for seed in range(3)]
+    submission = storage.submission(SUBMISSION, trials)
+    for trial, score, speed in zip(trials, (0.095, 1.0, 0.8719), (884, 1613, 96), strict=True):
+        storage.owner(trial, submission)
+        storage.probe(trial, 10, score)
+        storage.status(trial, "finished", 10, 10, images_per_s=float(speed))
+    page.goto(f"{serve(storage.store.root)}/submissions/{SUBMISSION}")
+
+    def column(name: str) -> list[str]:
+        page.get_by_role("columnheader", name=name).click()
+        place = [h.strip() for h in page.locator("th").all_inner_texts()].index(name)
+        return page.locator(f"tbody tr td:nth-child({place + 1})").all_inner_texts()
+
+    page.get_by_text("1,613").wait_for()
+    assert column("images/s") == ["96", "884", "1,613"]
+    assert column("knn top1 %") == ["9.50", "87.19", "100.00"]
+
+
+def test_whoever_has_a_token_logs_in_and_out(
+    page: Page, serve: Callable, storage_at: Any, tmp_path
+):
+    storage = storage_at(tmp_path / "runs")
+    storage.submission(SUBMISSION, [storage.trial()])
+    token = Users(storage.store).add("ada", "viewer")
+    address = serve(storage.store.root)
+    page.goto(address)
+    page.wait_for_url("**/login")
+    page.get_by_label("Token").fill(f"{token[:-1]}?")
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_text("is not valid").wait_for()
+    page.get_by_label("Token").fill(token)
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_role("link", name=SUBMISSION).click()
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_text("you are a viewer").first.wait_for()
+    page.get_by_role("button", name="Log out").click()
+    page.wait_for_url("**/login")
+    page.goto(f"{address}/submissions/{SUBMISSION}")
+    page.wait_for_url("**/login")
 
 
 def test_curves_comparison_and_boards(page: Page, address: str) -> None:

@@ -47,7 +47,7 @@ def test_a_heat_map_has_the_same_means_and_no_score_is_no_cell(detail) -> None:
 def test_a_parallel_line_goes_through_every_axis_to_its_score(detail) -> None:
     found = parallel(detail, KNN)
     assert found.axes == ["masking.name", "masking.ratio"]
-    assert len(found.lines) == 12
+    assert len(found.lines) == 8  # an earlier epoch is no match for the end of its own cell
     assert found.lines[0] == ["random", 0.75, pytest.approx(0.575)]
 
 

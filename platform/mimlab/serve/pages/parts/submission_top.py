@@ -56,7 +56,7 @@ class SubmissionTop:
                 fact("in the queue", place)
             if detail.mlflow_link is not None:
                 with fact_box("MLflow"):
-                    ui.link("its experiment", detail.mlflow_link, new_tab=True)
+                    mlflow_link("its experiment", detail.mlflow_link, detail.mlflow_problem)
             if self._on_ray:
                 with fact_box("Ray"):
                     ui.link("its job", job_page(self._id), new_tab=True)
@@ -119,3 +119,10 @@ def bar(progress: float, label: str) -> None:
         )
         ui.element("div").style(f"width: {100 * progress:.1f}%")
     ui.label(words.percent(progress)).style("display: inline")
+
+
+def mlflow_link(text: str, address: str, problem: str) -> None:
+    """Leads to MLflow, and says where that is away."""
+    ui.link(text, address, new_tab=True)
+    if problem:
+        ui.label(f"{problem}; what it shows is kept, and sent when it is back").classes("warning")

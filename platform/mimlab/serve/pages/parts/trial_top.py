@@ -10,7 +10,7 @@ from mimlab.serve.pages.parts.buttons import ActionButton, ask_budget
 from mimlab.serve.pages.parts.fork import ask_fork
 from mimlab.serve.pages.parts.permitted import VERBS, Verb, of_trial
 from mimlab.serve.pages.parts.site import Api
-from mimlab.serve.pages.parts.submission_top import bar, fact, fact_box, job_page
+from mimlab.serve.pages.parts.submission_top import bar, fact, fact_box, job_page, mlflow_link
 from mimlab.serve.reading.models import SubmissionSummary, TrialDetail
 from mimlab.serve.routes.session import Identity
 
@@ -46,7 +46,7 @@ class TrialTop:
                 fact(metric_name(metric), f"{words.score(value)} %")
             with fact_box("MLflow"):
                 if detail.mlflow_link is not None:
-                    ui.link("its run", detail.mlflow_link, new_tab=True)
+                    mlflow_link("its run", detail.mlflow_link, detail.mlflow_problem)
                 else:
                     ui.label("no page" if detail.mlflow_uri else "not shown yet")
             if self._on_ray:
