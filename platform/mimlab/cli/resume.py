@@ -52,13 +52,15 @@ def resume(
     from mimlab.actions.resume import refuse_ended
     from mimlab.search.driver import Options  # torch and Ray take seconds to import
     from mimlab.search.submission import reopen
+    from mimlab.search.supervision import supervised
     from mimlab.storage.asked import withdraw
 
     if found.trial is not None:
         refuse_ended(found.trial, retry_failed=retry_failed)
         withdraw(found.submission, found.trial.id)
     options = Options(retry_failed=retry_failed, only=frozenset(only), restarted=restarted)
-    begun = None if restarted else partial(_record, found.submission, only, options)
+    # Who sent a supervised one has written that down.
+    begun = None if restarted or supervised() else partial(_record, found.submission, only, options)
     drive(Console(), found.submission, reopen(found.submission), options, begun)
 
 

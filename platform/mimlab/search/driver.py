@@ -297,7 +297,7 @@ class Driver:
                     max_epochs=self._epochs(),
                     ask_to_stop=partial(_ask_to_stop, told),
                     past={trial.id: trial.probes() for trial in self.submission.trials()},
-                    running=[trial.id for trial in trials],
+                    running=[t.id for t in trials if t.status().state not in DONE],
                 ),
             ),
             run_config=ray.tune.RunConfig(
@@ -405,7 +405,8 @@ def _ask_to_stop(told: Told, trial_id: str, reason: str) -> None:
 
 
 def _was_left(trial: TrialFolder) -> bool:
-    return trial.status().state not in DONE and control.stop_request(trial) is None
+    ended = trial.status().state in {*DONE, *RESTARTED}
+    return not ended and control.stop_request(trial) is None
 
 
 def _epochs(config: TrainConfig, num_images: int) -> float:

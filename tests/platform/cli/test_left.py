@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from mimlab.actions import audit
 from mimlab.exits import DONE, INTERRUPTED
 from mimlab.storage.journal import read_points
 
@@ -44,6 +45,10 @@ def test_a_disk_that_stays_full_leaves_work_that_a_supervisor_goes_on_with(
     assert again.code == DONE, again
     assert lab.states == ["finished"] and lab.trials[0].status().step == 600
     lab.assert_shown_once(lab.trials[0])
+    assert [(line.what, line.on) for line in audit.read(lab.store)] == [
+        ("submit", lab.submission.id),
+        ("resume", lab.submission.id),
+    ]
 
 
 def test_where_nobody_watches_an_mlflow_that_is_away_at_the_end_is_waited_for(
