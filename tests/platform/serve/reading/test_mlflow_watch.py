@@ -19,7 +19,7 @@ class Refusing(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_error(401)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002, ARG002  its names
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  its names
         """Nothing."""
 
 
