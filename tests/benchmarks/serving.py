@@ -8,7 +8,12 @@ from __future__ import annotations
 
 import json
 import math
+import socket
 import statistics
+import subprocess
+import sys
+import time
+import urllib.request
 from pathlib import Path
 
 from benchmarks.measuring import Row, seconds_of
@@ -45,12 +50,44 @@ def run(folder: Path) -> list[Row]:
         ids = [f"{number:04d}-{i}" for number in range(5) for i in range(TRIALS)][:CURVES]
         curves.append(seconds_of(lambda: reading.curves(ids, ["train/loss"], SHOWN_POINTS)))  # noqa: B023
         again.append(seconds_of(lambda: reading.curves(ids, ["train/loss"], SHOWN_POINTS)))  # noqa: B023
+    page = _page_seconds(folder)
     listed = f"the list of {SUBMISSIONS} submissions, {SUBMISSIONS * TRIALS:,} trials"
     drawn = f"a curve of {CURVES} trials of {POINTS:,} points"
     return [
         _row(listed, {"first s": cold, "again s": warm}),
         _row(drawn, {"first s": curves, "again s": again}),
+        _row(f"the page of {listed}", {"first s": page[:1], "again s": page[1:]}),
     ]
+
+
+def _page_seconds(folder: Path) -> list[float]:
+    """Of a dashboard's own process, from the request to the whole page; the first one is cold."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-P", "-m", "mimlab.cli.main", "dashboard"]
+    words = ["--storage", str(folder), "--port", str(port)]
+    with subprocess.Popen([*command, *words], stdout=subprocess.DEVNULL) as process:
+        try:
+            address = f"http://127.0.0.1:{port}"
+            while not _serves(f"{address}/login"):
+                time.sleep(0.2)
+            return [seconds_of(lambda: _get(f"{address}/")) for _ in range(1 + ROUNDS)]
+        finally:
+            process.terminate()
+
+
+def _serves(address: str) -> bool:
+    try:
+        _get(address)
+    except OSError:
+        return False
+    return True
+
+
+def _get(address: str) -> bytes:
+    with urllib.request.urlopen(address, timeout=60) as answer:
+        return answer.read()
 
 
 def _row(what: str, figures: dict[str, list[float]]) -> Row:
