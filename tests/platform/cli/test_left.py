@@ -89,6 +89,7 @@ def mlflow_server(folder: Path, port: int) -> subprocess.Popen[Any]:
             *("--host", "127.0.0.1", "--port", str(port)),
             *("--backend-store-uri", f"sqlite:///{folder}/server.db"),
         ],
+        cwd=folder,
         env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
