@@ -216,7 +216,7 @@ def _note(driver: Driver):
             return f"{driver.requests.ended_by}: saving checkpoints"
         if driver.limit_reached:
             return f"{driver.limit_reached}: saving checkpoints"
-        drain = driver.drain
+        drain = driver.tracking.drain
         behind = f"MLflow is behind: {drain.last_error}" if drain and drain.last_error else ""
         room = driver.room.note if driver.room else ""
         return "; ".join(filter(None, (room, behind, driver.disk.note)))
@@ -237,8 +237,9 @@ def _close(console: Console, driver: Driver, stopped: int | None) -> None:
     problems = _problems(driver)
     for problem in problems:
         console.print(problem, style="red", highlight=False, soft_wrap=True)
-    if driver.drain is not None and driver.drain.behind:
-        console.print(_behind(driver, driver.drain), highlight=False, soft_wrap=True)
+    drain = driver.tracking.drain
+    if drain is not None and drain.behind:
+        console.print(_behind(driver, drain), highlight=False, soft_wrap=True)
     record = driver.submission.record()
     if driver.requests.ended_by:
         console.print(driver.requests.ended_by, highlight=False, soft_wrap=True)

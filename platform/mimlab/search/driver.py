@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from mimlab.search.shared_folders import other_machines, refuse_unshared
 from mimlab.search.stopping import scheduler_of
 from mimlab.search.submission import PlannedStudy, go_on_with
 from mimlab.search.suggestions import Suggestions
+from mimlab.search.tracking import Tracking
 from mimlab.search.trial import Told, run_trial
 from mimlab.search.trial_queue import TrialQueue
 from mimlab.search.watch import LOST_S, answers
@@ -40,16 +40,9 @@ from mimlab.storage.folders import SubmissionFolder, TrialFolder
 from mimlab.storage.holding import held
 from mimlab.storage.records import DONE, RESTARTED, TrialRecord
 from mimlab.storage.store import Store
-from mimlab.track.drain import Drain
-from mimlab.track.view import MlflowView
 from mimlab.train.config import TrainConfig
 from mimlab.train.log import TrialLog
 from mimlab.train.schedule import total_steps
-
-GRACE_S = 10.0
-"""For MLflow to take the rest when a driver ends."""
-AWAY_S = 3600.0
-"""The same where nobody watches and MLflow is away."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +72,6 @@ class Driver:
         store = submission.store.patient(wait_s, guard=self._check_fence)
         self.submission = submission = SubmissionFolder(store, submission.id)
         self.planned = planned
-        self.drain: Drain | None = None
         self.error: BaseException | None = None
         self.baseline_error = ""
         """Why the baselines could not be measured."""
@@ -108,7 +100,8 @@ class Driver:
         )
         """What users ask for meanwhile."""
         self._asked: StopRequest | None = None
-        self._view = MlflowView(self._at_once.store, submission.record().tracking_uri)
+        self.tracking = Tracking(submission, self._at_once.store)
+        """What MLflow is told."""
         self._trials = {record.id: record for record in submission.trial_records()}
         self._suggestions = (
             None if planned.space is None else Suggestions(submission, planned, planned.space)
@@ -159,7 +152,7 @@ class Driver:
             # Before MLflow is told anything: another driver may be showing these trials.
             for trial in trials:
                 lease.claim(trial, self.submission)
-            with self._tracking():
+            with self.tracking.followed(self._is_done, self._stopping, self.requests.watched):
                 to_come = self._to_come()
                 if not trials and not to_come:
                     yield lambda: None
@@ -193,30 +186,8 @@ class Driver:
             if trial.status().state not in DONE and lease.owns(self.submission, trial):
                 control.request_stop(trial, request)
 
-    @contextlib.contextmanager
-    def _tracking(self) -> Iterator[None]:
-        trials = [trial.record() for trial in self.submission.trials()]
-        self._view.open_submission(self.submission.record(), trials)
-        self.drain = Drain(self._view)
-        self.drain.start()
-        done = False
-        try:
-            yield
-            done = self.error is None and not self._stopping.is_set() and not self.open_trials()
-        finally:
-            self.drain.stop(GRACE_S)
-            if done and self.drain.away and supervision.supervised():
-                self._await_tracking(self.drain)
-
-    def _await_tracking(self, drain: Drain) -> None:
-        """Nobody is there to send the rest by `mimlab sync` once MLflow is back."""
-        print(
-            f"MLflow is behind ({drain.last_error}): it is waited for up to {AWAY_S / 60:.0f} min",
-            file=sys.stderr,
-            flush=True,
-        )
-        with self.requests.watched():
-            drain.persist(AWAY_S, self._stopping)
+    def _is_done(self) -> bool:
+        return self.error is None and not self._stopping.is_set() and not self.open_trials()
 
     def _to_come(self) -> int:
         """Trials that an adaptive search is still going to add."""
@@ -356,7 +327,7 @@ class Driver:
                 self.error = error  # those that run come to their ends
                 return []
             self._trials |= {record.id: record for record in added}
-            self._view.add_trials(added)
+            self.tracking.add_trials(added)
             to_run = [trial for trial in trials if self._is_open(trial)]
             for trial in to_run:
                 self._make_ready(trial)

@@ -74,8 +74,9 @@ class Smoke:
                 return f"{point}: {trial.problem}" if point else trial.problem
         if driver.baseline_error:
             return f"the baselines could not be measured: {driver.baseline_error}"
-        if driver.drain is not None and driver.drain.last_error:
-            return f"MLflow was not reached: {driver.drain.last_error}"
+        drain = driver.tracking.drain
+        if drain is not None and drain.last_error:
+            return f"MLflow was not reached: {drain.last_error}"
         return ""
 
     def _trial(self, record: TrialRecord, size: int) -> SmokeTrial:

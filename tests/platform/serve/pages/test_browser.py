@@ -109,7 +109,15 @@ def test_sorting_and_filtering_by_keyboard(page: Page, address: str) -> None:
         assert scores == order(scores) and len(scores) == 4
 
 
-def test_numbers_are_sorted_as_numbers(page: Page, serve: Callable, storage_at: Any, tmp_path):
+def sorted_by(page: Page, column: str) -> list[str]:
+    """The cells of a column, once its header was clicked."""
+    head = page.get_by_role("columnheader", name=column)
+    head.click()
+    place = page.locator("th").all_inner_texts().index(head.inner_text())
+    return page.locator(f"tbody tr td:nth-child({place + 1})").all_inner_texts()
+
+
+def test_scores_are_sorted_as_numbers(page: Page, serve: Callable, storage_at: Any, tmp_path):
     storage = storage_at(tmp_path / "runs")
     trials = [storage.trial(seed=seed) for seed in range(3)]
     submission = storage.submission(SUBMISSION, trials)
@@ -119,11 +127,25 @@ def test_numbers_are_sorted_as_numbers(page: Page, serve: Callable, storage_at: 
         storage.status(trial, "finished", 10, 10)
     page.goto(f"{serve(storage.store.root)}/submissions/{SUBMISSION}")
     page.get_by_text("100.00").wait_for()
-    head = page.get_by_role("columnheader", name="knn")
-    head.click()
-    place = page.locator("th").all_inner_texts().index(head.inner_text())
-    cells = page.locator(f"tbody tr td:nth-child({place + 1})")
-    assert cells.all_inner_texts() == ["9.50", "87.19", "100.00"]
+    assert sorted_by(page, "knn") == ["9.50", "87.19", "100.00"]
+
+
+def test_hours_and_times_are_sorted_as_numbers(
+    page: Page, serve: Callable, storage_at: Any, tmp_path
+) -> None:
+    storage = storage_at(tmp_path / "runs")
+    # At the 640 images/s of their points: 10 steps in a second, by 2 workers of 3 cores.
+    for name, hours, left_s in (("a", 9, 600), ("b", 10, 9_000), ("c", 1, 45)):
+        trial, step = storage.trial(name), hours * 6_000
+        submission = storage.submission(f"{name}-20260115-101500", [trial])
+        storage.owner(trial, submission)
+        storage.lease(submission)
+        storage.points(trial, [1.0], first_step=step)
+        storage.status(trial, "running", step, step + 10 * left_s, images_per_s=640.0)
+    page.goto(serve(storage.store.root))
+    page.get_by_text("10 CPU h").wait_for()
+    assert sorted_by(page, "device hours") == ["1 CPU h", "9 CPU h", "10 CPU h"]
+    assert sorted_by(page, "time left") == ["45 s", "10 min 00 s", "2 h 30 min"]
 
 
 def test_whoever_has_a_token_logs_in_and_out(
