@@ -34,7 +34,7 @@ learn-families: install      ## the same for one objective of a family, where on
 	$(BIN)/python -m pytest -m "family" tests/platform/test_learn.py
 
 chaos: install               ## a study under injected faults, 100 of them; writes docs/chaos.md
-	PYTHONPATH=tests:tests/oracles $(BIN)/python -m chaos --injections $(INJECTIONS) $(CHAOS)
+	PYTHONPATH=tests:tests/oracles:tests/servers:cluster/local $(BIN)/python -m chaos --injections $(INJECTIONS) $(CHAOS)
 
 chaos-few: install           ## three of them, in some minutes
 	$(MAKE) chaos INJECTIONS=3 CHAOS="--faults kill_worker,kill_trial,kill_driver --steps 1500"

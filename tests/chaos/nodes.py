@@ -4,58 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+from listening import await_port
+from ray_node import OPEN, RayNode
+
+from one_machine.ports import free_port
 
 READY_S = 60.0
-RAY = (sys.executable, "-m", "ray.scripts.scripts")
-
-
-class Node:
-    """One `ray start`, in a session of its own: a head, or what joins one."""
-
-    def __init__(self, arguments: list[str], env: Mapping[str, str], log: Path) -> None:
-        with log.open("ab") as stream:
-            self._process = subprocess.Popen(
-                [*RAY, "start", "--block", *arguments],
-                env=env,
-                stdout=stream,
-                stderr=stream,
-                start_new_session=True,
-            )
-
-    @property
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
-    def processes(self) -> list[psutil.Process]:
-        """Everything that the node has started, and `ray start` itself."""
-        try:
-            own = psutil.Process(self._process.pid)
-            return [own, *own.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
-
-    def owns(self, process: psutil.Process) -> bool:
-        return any(process.pid == mine.pid for mine in self.processes())
-
-    def kill(self) -> None:
-        """kill -9 of all of it at once, as when a machine is gone."""
-        dying = self.processes()
-        for process in dying:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(dying, timeout=10)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
 
 
 class Nodes:
@@ -68,9 +26,9 @@ class Nodes:
         self._count, self._cpus = count, cpus
         self._dashboard_port = free_port()
         self._started = 0
-        self._env = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
-        self.head: Node | None = None
-        self.joined: list[Node] = []
+        self._env = os.environ | OPEN
+        self.head: RayNode | None = None
+        self.joined: list[RayNode] = []
 
     @property
     def client_env(self) -> dict[str, str]:
@@ -87,7 +45,7 @@ class Nodes:
                 f"--dashboard-port={self._dashboard_port}",
                 "--include-dashboard=true",
             )
-            _await_port(self.port)
+            await_port(self.port, READY_S)
         self.joined = [node for node in self.joined if node.alive]
         while len(self.joined) < self._count:
             self.joined.append(self._node(f"--address={self.address}", f"--num-cpus={self._cpus}"))
@@ -108,33 +66,15 @@ class Nodes:
                     if command and command[0].startswith(title):
                         yield process
 
-    def node_of(self, process: psutil.Process) -> Node | None:
+    def node_of(self, process: psutil.Process) -> RayNode | None:
         """Which joined node a process belongs to; None: the head."""
         return next((node for node in self.joined if node.owns(process)), None)
 
-    def _node(self, *arguments: str) -> Node:
+    def _node(self, *arguments: str) -> RayNode:
         self._started += 1
-        # A folder of its own, as on a machine of its own: nodes remove what others unpack there.
-        temporary = self._folder / f"ray{self._started}"
-        common = [
-            "--object-store-memory=300000000",
-            f"--temp-dir={temporary}",
-            f"--dashboard-agent-listen-port={free_port()}",
-        ]
-        return Node([*arguments, *common], self._env, self._folder / "ray.log")
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-def _await_port(port: int) -> None:
-    deadline = time.monotonic() + READY_S
-    while time.monotonic() < deadline:
-        with socket.socket() as client:
-            if client.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    raise TimeoutError(f"no head answered at port {port} within {READY_S:.0f} s")
+        return RayNode(
+            [*arguments, "--object-store-memory=300000000"],
+            temporary=self._folder / f"ray{self._started}",
+            env=self._env,
+            log=self._folder / "ray.log",
+        )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from chaos.nodes import free_port
+from one_machine.ports import free_port
 
 READY_S = 120.0
 

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,8 @@ from typing import Any
 import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from one_machine.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 PICTURES = Path(os.environ.get("MIMLAB_E2E_PICTURES", ROOT / "build" / "e2e"))
@@ -74,23 +75,12 @@ def _trains(pid: int) -> bool:
     return False
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for free in sockets:
-        free.bind(("127.0.0.1", 0))
-    ports = [free.getsockname()[1] for free in sockets]
-    for free in sockets:
-        free.close()
-    return ports
-
-
 @pytest.fixture(scope="module")
 def team() -> Iterator[Team]:
     # Short, and open to PostgreSQL's own user: pytest's folders are neither.
     folder = Path(tempfile.mkdtemp(prefix="e2e"))
     folder.chmod(0o755)
-    names = ("ray", "jobs", "mlflow", "dashboard")
-    ports = dict(zip(names, _free_ports(len(names)), strict=True))
+    ports = {name: free_port() for name in ("ray", "jobs", "mlflow", "dashboard")}
     asked = [word for name, port in ports.items() for word in ("--port", f"{name}={port}")]
     command = [str(ROOT / "cluster" / "local" / "up"), "--folder", str(folder), *asked]
     path = os.pathsep.join(str(ROOT / root) for root in ("platform", "objectives"))

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import io
 import logging
 import os
 import secrets
-import select
-import socket
 import subprocess
 import sys
 import threading
-import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pyarrow.fs as pafs
 import pytest
 from PIL import Image
+from s3 import Bucket, Proxy, s3_serving
 
 import mimlab
 import mimlab_objectives
@@ -104,71 +99,8 @@ def _end_readers() -> None:
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """`host:port` of an S3 server, a process of its own."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 60
-    while not _listens(port) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    yield f"127.0.0.1:{port}"
-    server.terminate()
-    server.wait()
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
-
-
-class Proxy:
-    """Stands between a client and a server; while `away`, it answers as an overloaded service."""
-
-    ANSWER = b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
-
-    def __init__(self, server: str) -> None:
-        host, port = server.split(":")
-        self._server = (host, int(port))
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        self.away = False
-        self.refused = 0
-        self.answers_lost = 0
-        """So many of the next are: the server does as asked, and the client hears nothing."""
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
-        with contextlib.suppress(OSError), client, socket.create_connection(self._server) as server:
-            while True:
-                ready, _, _ = select.select([client, server], [], [])
-                for end in ready:
-                    data = end.recv(1 << 16)
-                    if not data:
-                        return
-                    if end is client and self.away:
-                        self._refuse(client)
-                        return
-                    if end is server and self.answers_lost and b" 100 " not in data[:16]:
-                        self.answers_lost -= 1
-                        return
-                    (server if end is client else client).sendall(data)
-
-    def _refuse(self, client: socket.socket) -> None:
-        self.refused += 1
-        head = f"HTTP/1.1 503 Slow Down\r\nContent-Length: {len(self.ANSWER)}\r\n"
-        client.sendall(f"{head}Connection: close\r\n\r\n".encode() + self.ANSWER)
+    with s3_serving() as address:
+        yield address
 
 
 @pytest.fixture
@@ -198,26 +130,10 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-class Bucket(NamedTuple):
-    """A bucket of one's own."""
-
-    name: str
-    server: str
-
-    def uri(self, path: str) -> str:
-        """A place in it, the server's address included."""
-        return f"s3://{self.name}/{path}?endpoint_override={self.server}&scheme=http"
-
-
 @pytest.fixture
 def bucket(s3_server: str) -> Bucket:
     """An empty bucket of a real S3 server."""
-    system = pafs.S3FileSystem(
-        endpoint_override=s3_server, scheme="http", allow_bucket_creation=True
-    )
-    name = f"team-{uuid.uuid4().hex[:12]}"
-    system.create_dir(name)
-    return Bucket(name, s3_server)
+    return Bucket.made(s3_server)
 
 
 @pytest.fixture(scope="session")

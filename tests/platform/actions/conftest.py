@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -138,11 +137,3 @@ def checkpointed() -> Callable[..., TrainingState]:
         return state
 
     return write
-
-
-@pytest.fixture
-def free_port() -> int:
-    """One where nobody listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
+from ray_node import OPEN, RayNode
 
 from mimlab.actions import audit
 from mimlab.actions.fork import fork
@@ -27,6 +24,7 @@ from mimlab.storage import lease
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
 from mimlab.storage.journal import read_points
 from mimlab.storage.store import Store
+from one_machine.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.own_cluster, pytest.mark.timeout(2400)]
 
@@ -41,46 +39,27 @@ CHANGES = [
 TWO = "sweep={axes: {masking.ratio: [0.5, 0.75]}}"
 
 
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as open_ones:
-        sockets = [open_ones.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayJobs]:
     """A Ray head with its dashboard, whose nodes have another mimlab than what is sent, or none."""
-    folder = tmp_path_factory.mktemp("ray")
-    port, dashboard, agent, client = free_ports(4)
-    # Ray's sockets lie below it, and their paths have a limit of 107 bytes.
-    temporary = Path("/tmp", f"ray-{os.getpid()}")
-    env = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    dashboard = free_port()
+    env = os.environ | OPEN
     env.pop("PYTHONPATH", None)
     os.environ["RAY_AUTH_MODE"] = "disabled"
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
-                *(f"--port={port}", f"--dashboard-port={dashboard}", f"--temp-dir={temporary}"),
-                f"--dashboard-agent-listen-port={agent}",
-                f"--ray-client-server-port={client}",
-                *("--num-cpus=3", "--object-store-memory=300000000"),
-            ],
-            env=env,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+    node = RayNode(
+        [
+            *("--head", f"--port={free_port()}", f"--dashboard-port={dashboard}"),
+            f"--ray-client-server-port={free_port()}",
+            *("--num-cpus=3", "--object-store-memory=300000000"),
+        ],
+        temporary=Path("/tmp", f"ray-{os.getpid()}"),
+        env=env,
+        log=tmp_path_factory.mktemp("ray") / "log",
+    )
     jobs = RayJobs(f"http://127.0.0.1:{dashboard}")
     wait_for(lambda: answers(jobs), "no dashboard came")
     yield jobs
-    dying = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    for each in dying:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            each.kill()
-    process.wait()
+    node.kill()
 
 
 def answers(jobs: RayJobs) -> bool:

@@ -15,6 +15,7 @@ from mimlab.spec.checks import legal_trials
 from mimlab.spec.load import load_study, load_study_text
 from mimlab.storage.store import Store
 from mimlab.train.build import build_objective
+from one_machine.ports import free_port
 
 FAR = RayJobs("http://head.example.org:8265")
 
@@ -149,7 +150,8 @@ def test_a_package_that_is_too_large_is_refused_with_its_size(tmp_path: Path) ->
         refuse_large(package)
 
 
-def test_a_head_that_does_not_answer_is_named(tiny_study, store, free_port) -> None:
-    nobody = RayJobs(f"http://127.0.0.1:{free_port}")
-    with pytest.raises(UserError, match=f"127.0.0.1:{free_port}: no Ray dashboard answers there"):
+def test_a_head_that_does_not_answer_is_named(tiny_study, store) -> None:
+    port = free_port()
+    nobody = RayJobs(f"http://127.0.0.1:{port}")
+    with pytest.raises(UserError, match=f"127.0.0.1:{port}: no Ray dashboard answers there"):
         nobody.state("tiny-20260101-000000")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from listening import await_port
 
 from mimlab.storage.remote_path import place_of
 from mimlab.storage.store import Store
+from one_machine.ports import free_port
 
 SERVER_START_S = 120
 
@@ -29,27 +29,18 @@ def images(bucket, intact_digits: Path) -> str:
 @pytest.fixture
 def mlflow_server(tmp_path: Path) -> Iterator[str]:
     """The address of an MLflow server, a process of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = free_port()
     database = f"sqlite:///{tmp_path}/mlflow.db"
-    command = ["server", "--backend-store-uri", database, "--port", port, "--workers", "1"]
+    command = ["server", "--backend-store-uri", database, "--port", str(port), "--workers", "1"]
     server = subprocess.Popen(
         [sys.executable, "-m", "mlflow", *command, "--artifacts-destination", tmp_path / "files"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + SERVER_START_S
-    while not _listens(int(port)) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    await_port(port, SERVER_START_S)
     yield f"http://127.0.0.1:{port}"
     server.terminate()
     server.wait()
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,20 +15,21 @@ from pathlib import Path
 
 import psutil
 import pytest
+from listening import await_port
 from ray.autoscaler._private.fake_multi_node.node_provider import (
     FAKE_HEAD_NODE_ID,
     FakeMultiNodeProvider,
 )
+from ray_node import OPEN, RayNode
 
 from mimlab.storage.folders import SubmissionFolder, submissions
 from mimlab.storage.journal import read_points
 from mimlab.storage.store import Store
+from one_machine.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.own_cluster, pytest.mark.timeout(1200)]
 
 PATIENCE_S = 400.0
-RAY = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block")
-OWN = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
 STUDY = """
 study: room
 data: {{images: digits, image_size: 16, augment: {{crop_scale: [0.6, 1.0], flip: 0.0}}}}
@@ -51,43 +51,32 @@ class Head:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._temporary: list[Path] = []
-        self._started: list[subprocess.Popen[bytes]] = []
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self._nodes: list[RayNode] = []
+        self._port = free_port()
+        self.address = f"127.0.0.1:{self._port}"
 
     def start(self, *options: str, **env: str) -> None:
-        port = self.address.rpartition(":")[2]
-        self._ray("--head", f"--port={port}", "--num-cpus=0", *options, **env)
-        wait_for(lambda: listens(self.address), "no head came")
+        self._ray("--head", f"--port={self._port}", "--num-cpus=0", *options, **env)
+        await_port(self._port, PATIENCE_S)
 
     def join(self, cpus: int) -> None:
         self._ray(f"--address={self.address}", f"--num-cpus={cpus}")
 
     def _ray(self, *options: str, **env: str) -> None:
-        # Ray's sockets lie below it, and their paths have a limit of 107 bytes.
-        temporary = Path("/tmp", f"room-{os.getpid()}-{len(self._started)}")
+        temporary = Path("/tmp", f"room-{os.getpid()}-{len(self._nodes)}")
         self._temporary.append(temporary)
-        common = ["--object-store-memory=200000000", f"--temp-dir={temporary}"]
-        common.append("--dashboard-agent-listen-port=0")
-        with (self._folder / "ray.log").open("ab") as log:
-            process = subprocess.Popen(
-                [*RAY, *options, *common],
-                env=os.environ | OWN | env,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
+        self._nodes.append(
+            RayNode(
+                [*options, "--object-store-memory=200000000"],
+                temporary=temporary,
+                env=os.environ | OPEN | env,
+                log=self._folder / "ray.log",
             )
-        self._started.append(process)
+        )
 
     def end(self) -> None:
-        for started in self._started:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                for process in psutil.Process(started.pid).children(recursive=True):
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        process.kill()
-            started.kill()
-            started.wait()
+        for node in self._nodes:
+            node.kill()
         # Fake nodes are daemons, and nobody's children.
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
@@ -117,7 +106,7 @@ class Run:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "mimlab.cli.main", "run", "study.yaml"],
                 cwd=folder,
-                env=own | OWN | {"RAY_ADDRESS": address, "COLUMNS": "200"},
+                env=own | OPEN | {"RAY_ADDRESS": address, "COLUMNS": "200"},
                 stdout=log,
                 stderr=log,
             )
@@ -133,12 +122,6 @@ class Run:
 
     def states(self) -> list[str]:
         return [trial.status().state for trial in self.submission.trials()]
-
-
-def listens(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    with socket.socket() as client:
-        return client.connect_ex((host, int(port))) == 0
 
 
 def wait_for(met: Callable[[], bool], otherwise: str) -> None:
