@@ -1,8 +1,10 @@
-"""A study with early stopping: what is clearly worse ends early, by itself, and says so."""
+"""A study with early stopping: what is clearly worse ends early, by itself, and says so; a driver
+that died in between changes nothing of it."""
 
 from __future__ import annotations
 
 import json
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -15,14 +17,28 @@ SWEEP = """\
 """
 
 
-def test_the_bad_setting_is_pruned(make_lab, tiny: str) -> None:
+@pytest.fixture(scope="module")
+def study(tiny: str) -> str:
     """The worst comes last, when the rung knows a better one."""
     head, _, _ = tiny.partition("  axes:")
-    study = head + SWEEP + "resources: {cpus_per_worker: 1, concurrent_trials: 1}\n"
-    study = study.replace("every_epochs: 16", "every_epochs: 8").replace("600", "1000")
-    study = study.replace("  - {name: linear, at: end, epochs: 5}\n", "")
+    text = head + SWEEP + "resources: {cpus_per_worker: 1, concurrent_trials: 1}\n"
+    text = text.replace("every_epochs: 16", "every_epochs: 8").replace("600", "1000")
+    return text.replace("  - {name: linear, at: end, epochs: 5}\n", "")
+
+
+class Undisturbed(NamedTuple):
+    lab: Any
+    said: Any
+
+
+@pytest.fixture(scope="module")
+def undisturbed(make_lab, study: str) -> Undisturbed:
     lab = make_lab(study)
-    said = lab.call("run", "tiny.yaml")
+    return Undisturbed(lab, lab.call("run", "tiny.yaml"))
+
+
+def test_the_bad_setting_is_pruned(undisturbed: Undisturbed) -> None:
+    lab, said = undisturbed
     assert said.code == 0, said
     assert said.err == "" and said.noise == []
     good, bad = lab.trials
@@ -37,3 +53,21 @@ def test_the_bad_setting_is_pruned(make_lab, tiny: str) -> None:
     found = json.loads(lab.call("compare", "tiny", "--json").out)
     assert found["best_trial"] == good.id
     assert found["rows"][-1]["states"] == ["pruned"]
+
+
+def test_a_driver_that_died_judges_by_the_rungs_of_its_trials_before(
+    make_lab, study: str, undisturbed: Undisturbed
+) -> None:
+    """Alone at its rungs, as Tune has it after a restart, no trial would be pruned."""
+    lab = make_lab(study)
+    first = lab.start("run", "tiny.yaml")
+    lab.wait_for_submission(first)
+    lab.mid_training(1, first)
+    first.kill()
+    assert not lab.trials[1].probes()
+    said = lab.call("run", "tiny.yaml")
+    assert said.code == 0, said
+    assert lab.states == ["finished", "pruned"]
+    assert [len(lab.events(number, "training")) for number in (0, 1)] == [1, 2]
+    reasons = [trial.status().reason for trial in (lab.trials[1], undisturbed.lab.trials[1])]
+    assert reasons[0] == reasons[1]
