@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 INJECTIONS ?= 100
-CHAOS ?= --page docs/chaos.md
+CHAOS ?= --page docs/chaos.md --record build/chaos.jsonl
 
 .PHONY: quickstart test slow slow-cluster slow-browser e2e learn learn-families chaos chaos-few methods bench pictures lint format types install
 
@@ -33,7 +33,7 @@ learn: install               ## trains every objective until it has learned some
 learn-families: install      ## the same for one objective of a family, where one is known to learn
 	$(BIN)/python -m pytest -m "family" tests/platform/test_learn.py
 
-chaos: install               ## a study under injected faults, 100 of them; writes docs/chaos.md
+chaos: install               ## a study under injected faults, 100 of them; goes on where it was broken off
 	PYTHONPATH=tests:tests/oracles:tests/servers:cluster/local $(BIN)/python -m chaos --injections $(INJECTIONS) $(CHAOS)
 
 chaos-few: install           ## three of them, in some minutes

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
-import os
 import random
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,9 +16,10 @@ from pathlib import Path
 
 from chaos.faults import FAULTS
 from chaos.nodes import Nodes
-from chaos.rounds import Place, Round, disturbed, undisturbed
+from chaos.page import page
+from chaos.record import Record, Schedule, entry_of
+from chaos.rounds import Place, disturbed, undisturbed
 from chaos.tracking import TrackingServer
-from chaos.watch import Watch
 
 DISK_MIB = 400
 
@@ -36,6 +34,7 @@ def main() -> None:
     parser.add_argument("--apart", type=float, default=0, help="seconds from fault to fault")
     parser.add_argument("--minutes", type=float, default=600, help="no new round after these")
     parser.add_argument("--page", type=Path, help="where the table is written to")
+    parser.add_argument("--record", type=Path, help="where rounds are kept, to go on after them")
     asked = parser.parse_args()
     names = [name for name in asked.faults.split(",") if name]
     if unknown := set(names) - FAULTS.keys():
@@ -44,42 +43,53 @@ def main() -> None:
         if not small and "fill_disk" in names:
             print("left out: fill_disk, which needs a disk of its own (mount is not permitted)")
             names.remove("fill_disk")
-        rounds, page = run(Path(name), asked, names)
-    print(page)
-    whole = injected(rounds) >= asked.injections and all_recovered(rounds)
-    sys.exit(any(found.broken for found in rounds) or not whole)
+        schedule = Schedule(asked.seed, names, asked.steps, asked.a_study, asked.apart)
+        try:
+            record = Record(asked.record, schedule, asked.injections)
+        except ValueError as error:
+            parser.error(str(error))
+        print(run(Path(name), record, schedule, asked))
+    done = record.injections
+    whole = len(done) >= asked.injections and all(injection.recovered for injection in done)
+    sys.exit(any(found.broken for found in record.rounds) or not whole)
 
 
-def run(folder: Path, asked: argparse.Namespace, names: list[str]) -> tuple[list[Round], str]:
-    """All rounds, and their page."""
+def run(folder: Path, record: Record, schedule: Schedule, asked: argparse.Namespace) -> str:
+    """All rounds that the record lacks; the page of all."""
     nodes, tracking = Nodes(folder, count=2, cpus=3), TrackingServer(folder)
-    place = Place(folder / "runs", nodes, tracking, asked.steps, asked.apart)
-    rounds, began = list[Round](), time.monotonic()
+    place = Place(folder / "runs", nodes, tracking, schedule.steps, schedule.apart_s)
+    began, shown = time.monotonic(), ""
     try:
         nodes.start()
         tracking.start()
         quiet, quiet_s = undisturbed(place)
         print(f"undisturbed: {quiet_s:.0f} s", flush=True)
-        drawn = draw(names, asked.seed)
-        while (missing := asked.injections - injected(rounds)) > 0:
+        saved = quiet.checkpoints()
+        every = saved[1] - saved[0] if len(saved) > 2 else 0
+        drawn = islice(draw(schedule.faults, schedule.seed), record.drawn, None)
+        while (missing := asked.injections - len(record.injections)) > 0:
             if time.monotonic() - began > 60 * asked.minutes:
                 break
-            number, chosen = len(rounds), list(islice(drawn, min(asked.a_study, missing)))
+            number, chosen = len(record.rounds), list(islice(drawn, min(asked.a_study, missing)))
             nodes.start()
-            rounds.append(disturbed(place, number, chosen, quiet, asked.seed))
-            for injection in rounds[-1].injections:
+            found = disturbed(place, number, chosen, quiet, schedule.seed)
+            for injection in found.injections:
                 print(f"{number:3d} {injection}", flush=True)
-            print(f"{number:3d} {rounds[-1].seconds:.0f} s, {rounds[-1].broken or 'all holds'}")
-            if not rounds[-1].broken:
-                shutil.rmtree(rounds[-1].folder)
-            if asked.page:
-                asked.page.write_text(table(rounds, quiet, quiet_s, asked))
-            if not rounds[-1].injections:
+            print(f"{number:3d} {found.seconds:.0f} s, {found.broken or 'all holds'}", flush=True)
+            if not found.injections:
                 break
+            record.add(
+                entry_of(found, len(chosen), quiet_s=quiet_s, quiet_trained_s=quiet.trained_s)
+            )
+            if not found.broken:
+                shutil.rmtree(found.folder)
+            shown = page(record, seed=schedule.seed, steps=schedule.steps, checkpoint_every=every)
+            if asked.page:
+                asked.page.write_text(shown)
     finally:
         nodes.stop()
         tracking.kill()
-    return rounds, table(rounds, quiet, quiet_s, asked)
+    return shown
 
 
 def draw(names: Sequence[str], seed: int) -> Iterator[str]:
@@ -87,62 +97,6 @@ def draw(names: Sequence[str], seed: int) -> Iterator[str]:
     dice = random.Random(seed)
     while True:
         yield from dice.sample(list(names), len(names))
-
-
-def injected(rounds: Sequence[Round]) -> int:
-    return sum(len(found.injections) for found in rounds)
-
-
-def all_recovered(rounds: Sequence[Round]) -> bool:
-    return all(injection.recovered for found in rounds for injection in found.injections)
-
-
-def table(rounds: Sequence[Round], quiet: Watch, quiet_s: float, asked: argparse.Namespace) -> str:
-    """A line for each fault: how often, what it cost, and whether everything held."""
-    lines = [
-        f"# {injected(rounds)} faults, {len(rounds)} submissions",
-        "",
-        f"{datetime.date.today().isoformat()}, seed {asked.seed}, {os.cpu_count()} cores, commit "
-        f"{_commit()}. Seconds and steps are medians. Made by `make chaos`; what the faults are "
-        "and what must hold after each says [faults.md](faults.md#the-proof). Where training goes "
-        "on through a fault, the seconds are those until its next sign, which comes every 2 s.",
-        "",
-        "| fault | injected | recovered | to the first step, s | until as far again, s "
-        "| steps done twice | invariants held |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for name in FAULTS:
-        found = [(i, not r.broken) for r in rounds for i in r.injections if i.fault == name]
-        if not found:
-            continue
-        of_fault = [injection for injection, _ in found]
-        cells = [
-            f"`{name}`",
-            f"{len(found)}",
-            f"{sum(injection.recovered for injection in of_fault)}",
-            f"{statistics.median(injection.to_first_step_s for injection in of_fault):.1f}",
-            f"{statistics.median(injection.lost_s for injection in of_fault):.1f}",
-            f"{statistics.median(injection.lost_steps for injection in of_fault):.0f}",
-            f"{sum(held for _, held in found)}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    trained_s, saved = quiet.trained_s, quiet.checkpoints()
-    every = saved[1] - saved[0] if len(saved) > 2 else 0
-    lines += [
-        "",
-        f"Undisturbed, a study takes {quiet_s:.0f} s, of which it trains {trained_s:.0f} s "
-        f"({1e3 * trained_s / asked.steps:.0f} ms a step, a checkpoint every {every} steps).",
-    ]
-    if rounds:
-        elapsed = sum(found.seconds for found in rounds)
-        lines[-1] += (
-            f" Disturbed every {elapsed / max(injected(rounds), 1):.0f} s, one takes "
-            f"{elapsed / len(rounds):,.0f} s: a goodput of "
-            f"{len(rounds) * trained_s / elapsed:.2f}, where it is {trained_s / quiet_s:.2f} "
-            "without faults."
-        )
-    lines += [f"- {found.folder.name}: {what}" for found in rounds for what in found.broken]
-    return "\n".join(lines) + "\n"
 
 
 @contextlib.contextmanager
@@ -156,11 +110,6 @@ def _disk(folder: Path) -> Iterator[bool]:
     finally:
         if mounted:
             subprocess.run(["umount", "--lazy", str(folder)], check=False)
-
-
-def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 if __name__ == "__main__":
