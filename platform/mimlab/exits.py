@@ -9,8 +9,8 @@ FAILED = 1
 """Something failed, or a user stopped it: the same command would go no further by itself."""
 REFUSED = 2
 """The input must be changed."""
-NO_ROOM = 69
-"""The cluster lacks nodes: the same command goes on once they are there, however late."""
+UNAVAILABLE = 69
+"""Nodes or storage are away: the same command goes on once they are there, however late."""
 CRASHED = 70
 """A bug."""
 INTERRUPTED = 75

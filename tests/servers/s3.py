@@ -49,6 +49,8 @@ class Proxy:
         self.refused = 0
         self.answers_lost = 0
         """So many of the next are: the server does as asked, and the client hears nothing."""
+        self.lost_to = b""
+        """They are answers to requests that hold this."""
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
@@ -62,6 +64,7 @@ class Proxy:
 
     def _serve(self, client: socket.socket) -> None:
         with contextlib.suppress(OSError), client, socket.create_connection(self._server) as server:
+            asked = b""
             while True:
                 ready, _, _ = select.select([client, server], [], [])
                 for end in ready:
@@ -71,9 +74,13 @@ class Proxy:
                     if end is client and self.away:
                         self._refuse(client)
                         return
-                    if end is server and self.answers_lost and b" 100 " not in data[:16]:
-                        self.answers_lost -= 1
-                        return
+                    if end is client:
+                        asked += data
+                    elif b" 100 " not in data[:16]:
+                        if self.answers_lost and self.lost_to in asked:
+                            self.answers_lost -= 1
+                            return
+                        asked = b""
                     (server if end is client else client).sendall(data)
 
     def _refuse(self, client: socket.socket) -> None:

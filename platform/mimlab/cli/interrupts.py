@@ -12,6 +12,7 @@ from typing import Literal
 from rich.console import Console
 
 from mimlab.exits import FAILED, INTERRUPTED
+from mimlab.storage.lease import LeaseLost
 
 ECHO_S = 1.0
 """A notice that comes twice within this is one: a cluster tells every process of a job, and a
@@ -54,4 +55,10 @@ class Interrupts:
         name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
         self._console.print(f"{name}: saving checkpoints (again to end at once)")
         state = "stopped" if number == signal.SIGINT else "preempted"
-        threading.Thread(target=self._stop, args=(state, name), daemon=True).start()
+        threading.Thread(target=self._ask, args=(state, name), daemon=True).start()
+
+    def _ask(self, state: Literal["stopped", "preempted"], name: str) -> None:
+        try:
+            self._stop(state, name)
+        except (LeaseLost, OSError) as error:
+            self._console.print(f"the trials could not be asked to save: {error}")

@@ -1,7 +1,7 @@
 """`mimlab`: from a study file to compared probe results.
 
 Exit codes: 0 done; 1 a trial failed, or a user stopped the run; 2 the input must be changed; 70 a
-bug; 69 the cluster lacks nodes, 75 interrupted: the same command goes on.
+bug; 69 nodes or storage are away, 75 interrupted: the same command goes on.
 """
 
 from __future__ import annotations
@@ -36,9 +36,10 @@ from mimlab.cli import (
 )
 from mimlab.cli.usage import UsageError, usage_words
 from mimlab.errors import NoRoom, NotNow, UserError
-from mimlab.exits import CRASHED, DONE, FAILED, INTERRUPTED, NO_ROOM, REFUSED
+from mimlab.exits import CRASHED, DONE, FAILED, INTERRUPTED, REFUSED, UNAVAILABLE
 from mimlab.search.supervision import supervised
 from mimlab.storage.filesystems import RemoteError, passes
+from mimlab.storage.patience import OutOfPatience, trouble_of
 from mimlab_objectives.registry import ParamsError
 
 app = typer.Typer(
@@ -87,14 +88,19 @@ def main() -> None:
         _end(usage_words(error), REFUSED)
     except (UserError, RemoteError, ParamsError) as error:
         # A supervisor waits for a bucket, as it does for a cluster; a user may have misspelt it.
-        _end(str(error), INTERRUPTED if supervised() and passes(error) else REFUSED)
-    except NoRoom as error:
-        _end(str(error), NO_ROOM)
+        _end(str(error), UNAVAILABLE if supervised() and passes(error) else REFUSED)
+    except (NoRoom, OutOfPatience) as error:
+        _end(str(error), UNAVAILABLE)
     except NotNow as error:
         _end(str(error), INTERRUPTED)
     except (KeyboardInterrupt, typer.Abort):
         _end("stopped before anything was started", FAILED)
-    except Exception:
+    except Exception as error:
+        trouble = (
+            trouble_of(error, str(error.filename or "")) if isinstance(error, OSError) else None
+        )
+        if trouble is not None:
+            _end(trouble.reason, UNAVAILABLE)
         traceback.print_exc()
         sys.exit(CRASHED)
     else:

@@ -26,7 +26,7 @@ from mimlab.cli.options import (
 )
 from mimlab.cli.smoke import refuse_beside, run_smoke
 from mimlab.errors import NoRoom, UserError
-from mimlab.exits import FAILED, INTERRUPTED, NO_ROOM
+from mimlab.exits import FAILED, INTERRUPTED, UNAVAILABLE
 from mimlab.search import ray_settings
 
 if TYPE_CHECKING:
@@ -164,9 +164,7 @@ def drive(
     from mimlab.search.driver import Driver
 
     driver = Driver(folder, planned, options)
-    with driver.opened() as run_trials:
-        if begun is not None:
-            begun()
+    with driver.opened(begun) as run_trials:
         stopped = _follow(console, driver, run_trials)
     _close(console, driver, stopped)
 
@@ -264,7 +262,7 @@ def _close(console: Console, driver: Driver, stopped: int | None) -> None:
     if stopped is not None:
         raise typer.Exit(stopped)
     if driver.error is not None and not isinstance(driver.error, UserError):
-        raise typer.Exit(NO_ROOM if isinstance(driver.error, NoRoom) else INTERRUPTED)
+        raise typer.Exit(UNAVAILABLE if isinstance(driver.error, NoRoom) else INTERRUPTED)
     if driver.left:
         raise typer.Exit(INTERRUPTED)
     if problems:

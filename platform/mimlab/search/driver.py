@@ -13,8 +13,6 @@ import ray
 import ray.tune
 
 from mimlab.errors import NoRoom, UserError
-from mimlab.probe.base import Probe
-from mimlab.probe.due import due_of, reads_of, unanswered
 from mimlab.retention.budget import DiskBudget
 from mimlab.search import supervision
 from mimlab.search.baselines import Baselines
@@ -22,6 +20,7 @@ from mimlab.search.callback import TrialDeaths
 from mimlab.search.cluster import Cluster, driver_cluster
 from mimlab.search.fingerprint import code_zip, fingerprint
 from mimlab.search.hour_limit import HourLimit
+from mimlab.search.open_trials import OpenTrials
 from mimlab.search.placement import TRIAL_CPUS
 from mimlab.search.requests import Requests
 from mimlab.search.room import Room
@@ -38,7 +37,7 @@ from mimlab.storage import asked, control, lease
 from mimlab.storage.control import StopRequest
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
 from mimlab.storage.holding import held
-from mimlab.storage.records import DONE, RESTARTED, TrialRecord
+from mimlab.storage.records import DONE, TrialRecord
 from mimlab.storage.store import Store
 from mimlab.train.config import TrainConfig
 from mimlab.train.log import TrialLog
@@ -75,6 +74,15 @@ class Driver:
         self.error: BaseException | None = None
         self.baseline_error = ""
         """Why the baselines could not be measured."""
+        self._options = options = options or Options()
+        self._trials = {record.id: record for record in submission.trial_records()}
+        self._open = OpenTrials(
+            submission,
+            self._trials,
+            planned.data,
+            only=options.only,
+            retry_failed=options.retry_failed,
+        )
         self.hours = HourLimit(submission, planned.study.resources)
         """What the submission has spent, and may."""
         self.disk = DiskBudget(
@@ -82,7 +90,7 @@ class Driver:
             limit_bytes=planned.study.resources.max_disk,
             stopping=planned.study.sweep.stopping,
             max_epochs=self._epochs(),
-            unprobed=self._unanswered,
+            unprobed=self._open.unanswered,
         )
         """Keeps the trials' files within what they may take."""
         self.room: Room | None = None
@@ -91,9 +99,6 @@ class Driver:
         """Ids of trials that ended before they were done though nobody asked them to."""
         self.limit_reached = ""
         """That the hours are spent and something is left to do, in words."""
-        self._options = options or Options()
-        self._paused: frozenset[str] = frozenset()
-        """Trials that wait until they are resumed, by their ids, since before this run."""
         self._stopping = threading.Event()
         self.requests = Requests(
             self._at_once, partial(self.stop, "stopped"), self._ready_again, self._stopping
@@ -102,7 +107,6 @@ class Driver:
         self._asked: StopRequest | None = None
         self.tracking = Tracking(submission, self._at_once.store)
         """What MLflow is told."""
-        self._trials = {record.id: record for record in submission.trial_records()}
         self._suggestions = (
             None if planned.space is None else Suggestions(submission, planned, planned.space)
         )
@@ -113,46 +117,34 @@ class Driver:
 
     def open_trials(self) -> list[TrialFolder]:
         """Trials that this run is going to start or continue."""
-        return [trial for trial in self.submission.trials() if self._is_open(trial)]
-
-    def _is_open(self, trial: TrialFolder) -> bool:
-        if trial.id in self._paused or (self._options.only and trial.id not in self._options.only):
-            return False
-        state = trial.status().state
-        if state in RESTARTED:
-            return self._options.retry_failed
-        return state not in DONE or bool(self._unanswered(trial))
-
-    def _unanswered(self, trial: TrialFolder) -> dict[int, list[Probe]]:
-        """Probes of a trial's exports that are due and have no result, e.g. since they changed."""
-        spec = trial_spec(self._trials[trial.id].resolved)
-        exports = set(trial.steps("exports"))
-        missing = unanswered(due_of(spec, self.planned.data), trial.probes(), reads_of(spec))
-        return {step: probes for step, probes in missing.items() if step in exports}
+        return list(self._open)
 
     @contextlib.contextmanager
-    def opened(self) -> Iterator[Callable[[], None]]:
+    def opened(self, begun: Callable[[], None] | None = None) -> Iterator[Callable[[], None]]:
         """Hold the lease, a cluster and MLflow's drain; what is given runs the trials to their
-        ends, or to a stop that was asked for.
+        ends, or to a stop that was asked for. `begun` is called once the lease is held.
 
         To be entered in the main thread, because Ray handles signals there. Raises UserError if
         another driver holds the submission, if its hours are spent, or if not even one trial fits
         on the cluster.
         """
-        with held(self._at_once) as own:
+        with held(self._at_once, wait_s=self.planned.study.resources.wait_s) as own:
             self._fence = own.fence
             if not self._options.restarted:
                 asked.withdraw(self._at_once)
-            self._paused = frozenset(asked.paused(self._at_once))
+            self._open.paused = frozenset(asked.paused(self._at_once))
             trials = self.open_trials()
             if trials or self._to_come():
                 self.hours.refuse_spent()
             go_on_with(self.submission, self.planned.study, self._options.study_options)
+            if begun is not None:
+                begun()
             supervision.tell(self.submission)
             # Before MLflow is told anything: another driver may be showing these trials.
             for trial in trials:
-                lease.claim(trial, self.submission)
-            with self.tracking.followed(self._is_done, self._stopping, self.requests.watched):
+                self._claim(trial)
+            at_the_end = self.requests.watched_at_the_end
+            with self.tracking.followed(self._is_done, self._stopping, at_the_end):
                 to_come = self._to_come()
                 if not trials and not to_come:
                     yield lambda: None
@@ -161,26 +153,40 @@ class Driver:
                     images, results = self.planned.data.root, self.submission.store.root
                     refuse_unshared(other_machines(), results=results, images=images)
                     self.room = room = self._room(cluster)
-                    began = self._options.restarted or any(t.status().attempt for t in trials)
-                    room.await_nodes(ran_before=began)
+                    room.await_nodes(
+                        ran_before=any(trial.status().attempt for trial in trials),
+                        restarted=self._options.restarted,
+                    )
                     at_once = self.planned.study.resources.concurrent_trials or (
                         len(trials) + to_come
                     )
                     yield lambda: self._run_trials(trials, room, at_once)
 
     def _check_fence(self) -> None:
-        """Raises LeaseLost if another driver has come by now."""
+        """Raises LeaseLost if another driver has come by now, and OSError at once."""
         if self._fence:
             lease.check_fence(self._at_once.store, self.submission.id, self._fence)
+
+    def _await_fence(self) -> None:
+        """The same, with patience for storage that is away."""
+        if self._fence:
+            lease.check_fence(self.submission.store, self.submission.id, self._fence)
+
+    def _claim(self, trial: TrialFolder) -> None:
+        """Raises UserError if another submission runs it."""
+        is_own = lease.owns(self.submission, trial)
+        lease.claim(trial, self.submission)
+        if not is_own:
+            control.withdraw_prune(trial)  # by the rule of another study
 
     def stop(self, state: Literal["stopped", "preempted"], reason: str) -> None:
         """Ask every trial to save a checkpoint and end in `state`, and start no other.
 
         Raises LeaseLost if they are another driver's by now.
         """
-        self._check_fence()
         request = self._asked = StopRequest(state=state, reason=reason)
         self._stopping.set()
+        self._await_fence()
         for trial in self.submission.trials():
             # One that has ended here may be another submission's by now.
             if trial.status().state not in DONE and lease.owns(self.submission, trial):
@@ -219,7 +225,7 @@ class Driver:
                 if not trials:
                     break
         self.baseline_error = baselines.error
-        self.left = [trial.id for trial in self.open_trials() if _was_left(trial)]
+        self.left = self._open.left()
         if not self.open_trials() and not self._to_come():
             self.limit_reached = ""  # too late to keep anything from being finished
 
@@ -304,10 +310,11 @@ class Driver:
             return False
         self._check_fence()
         try:
-            lease.claim(trial, self.submission)
+            self._claim(trial)
         except UserError as error:  # another submission runs it by now
             TrialLog(trial).write("not resumed", {"reason": str(error)})
             return False
+        self._open.put_back(trial)
         self._make_ready(trial)
         return True
 
@@ -316,19 +323,19 @@ class Driver:
 
         Raises LeaseLost.
         """
-        self._check_fence()
-        while self._suggestions is not None and not self._stopping.is_set():
+        self._await_fence()
+        while self._to_come() and self._suggestions and not self._stopping.is_set():
             try:
                 added = self._suggestions.add()
                 trials = [TrialFolder(self.submission.store, record.id) for record in added]
                 for trial in trials:
-                    lease.claim(trial, self.submission)
+                    self._claim(trial)
             except UserError as error:
                 self.error = error  # those that run come to their ends
                 return []
             self._trials |= {record.id: record for record in added}
             self.tracking.add_trials(added)
-            to_run = [trial for trial in trials if self._is_open(trial)]
+            to_run = [trial for trial in trials if trial in self._open]
             for trial in to_run:
                 self._make_ready(trial)
             running += to_run
@@ -352,7 +359,7 @@ class Driver:
         """
         if not answers(LOST_S):
             raise ConnectionError("the Ray cluster does not answer any more")
-        self._check_fence()
+        self._await_fence()
         left = StopRequest(state="stopped", reason="its process left it: see log.jsonl")
         back = self.requests.back()
         for trial in trials:
@@ -369,15 +376,9 @@ class Driver:
 
 def _ask_to_stop(told: Told, trial_id: str, reason: str) -> None:
     """No method: Tune pickles the scheduler and what it calls. Raises LeaseLost."""
-    store = Store(told.storage)
+    store = Store(told.storage).patient(told.resources.wait_s)
     lease.check_fence(store, told.submission_id, told.fence)
-    trial = TrialFolder(store.patient(told.resources.wait_s), trial_id)
-    control.request_stop(trial, StopRequest(state="pruned", reason=reason))
-
-
-def _was_left(trial: TrialFolder) -> bool:
-    ended = trial.status().state in {*DONE, *RESTARTED}
-    return not ended and control.stop_request(trial) is None
+    control.request_prune(TrialFolder(store, trial_id), reason)
 
 
 def _epochs(config: TrainConfig, num_images: int) -> float:

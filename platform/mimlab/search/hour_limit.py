@@ -13,6 +13,7 @@ from mimlab.repeated import repeated
 from mimlab.spec.study import Resources
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
 from mimlab.storage.journal import read_points
+from mimlab.storage.lease import LeaseLost
 from mimlab.storage.records import DONE, OwnerRecord
 
 POLL_S = 2.0
@@ -83,10 +84,12 @@ class HourLimit:
         def look() -> bool:
             try:
                 reason = self._reached()
+                if reason:
+                    on_reached(reason)
             except (OSError, UserError):
                 return False  # the storage may be back at the next look
-            if reason:
-                on_reached(reason)
+            except LeaseLost:
+                return True
             return bool(reason)
 
         with repeated(look, every_s=POLL_S, name="hour-limit"):

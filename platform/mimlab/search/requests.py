@@ -38,6 +38,8 @@ class Requests:
         self._stop = stop
         self._make_ready = make_ready
         self._stopping = stopping
+        self._no_more = False
+        """Whether nothing is left that a trial could be put back into."""
         self._passed_on: set[tuple[str, Asked]] = set()
         self._back: list[str] = []
         self._lock = threading.Lock()
@@ -46,6 +48,13 @@ class Requests:
     def watched(self) -> Iterator[None]:
         """Meanwhile, look every now and then."""
         with repeated(self.look, every_s=POLL_S, name="requests"):
+            yield
+
+    @contextlib.contextmanager
+    def watched_at_the_end(self) -> Iterator[None]:
+        """The same once every trial has ended: who asks for one is left to the next driver."""
+        self._no_more = True
+        with self.watched():
             yield
 
     def look(self) -> bool:
@@ -73,7 +82,7 @@ class Requests:
 
     def _of_trial(self, trial: TrialFolder, request: Asked) -> None:
         if request.what == "resume":
-            if not self._stopping.is_set():
+            if not self._stopping.is_set() and not self._no_more:
                 self._put_back(trial)
             return
         known = (trial.id, request)

@@ -35,16 +35,20 @@ class Room:
     _none_since: float | None = None
     """Since when not even one trial fits, and none runs."""
 
-    def await_nodes(self, *, ran_before: bool) -> None:
+    def await_nodes(self, *, ran_before: bool, restarted: bool = False) -> None:
         """Return as soon as a trial fits, or may fit later because the cluster grows.
 
+        `ran_before`: whether one did fit; `restarted`: whether a driver before this one has died,
+        perhaps with the nodes that it was about to find.
+
         Raises UserError where none ever fits; NoRoom where one did before, so that nodes are
-        missing.
+        missing. A cluster that this driver has started stays as it is.
         """
-        deadline = self.clock() + (0.0 if self.cluster.is_local else JOIN_S)
+        wait_s = GROW_S if restarted and not ran_before else JOIN_S
+        deadline = self.clock() + (0.0 if self.cluster.is_local else wait_s)
         while not self._fits(self.cluster.capacity()) and not self.cluster.grows():
             if self.clock() >= deadline:
-                error = NoRoom if ran_before else UserError
+                error = NoRoom if ran_before and not self.cluster.is_local else UserError
                 raise error(self._shortage())
             time.sleep(LOOK_S)
 

@@ -147,9 +147,9 @@ class AskingScheduler(TrialScheduler):
     def _judge(self, trial_id: str, result: Mapping[str, float]) -> None:
         decision = self._inner.on_trial_result(None, Named(trial_id), result)
         if decision == TrialScheduler.STOP:
-            self._asked.add(trial_id)
             score, epoch = result[self._metric_key], result[EPOCH]
             self._ask_to_stop(trial_id, f"{self._metric_key} {score:.4f} at epoch {epoch:.4g}")
+            self._asked.add(trial_id)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict) -> None:
         """The rungs have seen every result already."""

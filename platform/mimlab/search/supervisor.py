@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mimlab.errors import UserError
-from mimlab.exits import CRASHED, DONE, FAILED, INTERRUPTED, NO_ROOM, REFUSED
+from mimlab.exits import CRASHED, DONE, FAILED, INTERRUPTED, REFUSED, UNAVAILABLE
 from mimlab.search import supervision
 from mimlab.search.head import is_up
 from mimlab.storage import lease
@@ -89,8 +89,9 @@ class Supervisor:
                 self._say(words)
                 return FAILED
             wait_s = self._patience.longest_wait_s
-            if code != NO_ROOM:  # for which nobody's patience is too long
-                mark = _mark(submission)
+            mark = _mark(submission)
+            is_away = submission is not None and mark is None
+            if code != UNAVAILABLE and not is_away:  # for which nobody's patience is too long
                 deaths = deaths + 1 if mark is None or mark == seen else 0
                 seen = mark or seen
                 if deaths >= self._patience.fruitless_deaths:
@@ -177,7 +178,10 @@ def _stopped(submission: SubmissionFolder | None) -> str:
 
 
 def _mark(submission: SubmissionFolder | None) -> Mark | None:
-    """What the trials have come to: it changes with every journal segment, checkpoint and probe."""
+    """What the trials have come to: it changes with every journal segment, checkpoint and probe.
+
+    None where there is no submission yet, or its storage is away.
+    """
     if submission is None:
         return None
     try:
@@ -203,8 +207,8 @@ def _death(code: int) -> str:
         return f"was killed by {signal.Signals(-code).name}"
     if code == INTERRUPTED:
         return "was interrupted"
-    if code == NO_ROOM:
-        return "found too few nodes"
+    if code == UNAVAILABLE:
+        return "lacked nodes or storage"
     return "crashed" if code == CRASHED else f"died with exit code {code}"
 
 

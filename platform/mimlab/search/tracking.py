@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -46,7 +47,8 @@ class Tracking:
         """Keep MLflow in step meanwhile, and give it the rest afterwards.
 
         Where `is_done` then, MLflow is away and nobody is there to send the rest by `mimlab sync`,
-        it is waited for, until `stopping` is set, inside what `watched` gives.
+        it is waited for, until `stopping` is set or a signal comes, inside what `watched` gives. To
+        be entered in the main thread.
         """
         trials = [trial.record() for trial in self._submission.trials()]
         self._view.open_submission(self._submission.record(), trials)
@@ -60,8 +62,20 @@ class Tracking:
             drain.stop(GRACE_S)
             if done and drain.away and supervision.supervised():
                 _tell(drain)
-                with watched():
+                with watched(), _signals_setting(stopping):
                     drain.persist(AWAY_S, stopping)
+
+
+@contextlib.contextmanager
+def _signals_setting(ended: threading.Event) -> Iterator[None]:
+    """Ray, whose cluster has ended by then, would end the process at SIGTERM."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: ended.set()) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _tell(drain: Drain) -> None:

@@ -26,7 +26,7 @@ from mimlab.storage.control import (
     Outcome,
     StopRequest,
     read_outcome,
-    request_stop,
+    request_prune,
     stop_request,
 )
 from mimlab.storage.folders import TrialFolder
@@ -147,7 +147,7 @@ def _stop_if_collapsed(trial: TrialFolder, order: ProbeOrder, records: list[Prob
         return
     if stop_request(trial) is None:
         reason = f"features collapsed at epoch {collapsed.epoch:.4g}: {collapsed.collapse}"
-        request_stop(trial, StopRequest(state="pruned", reason=reason))
+        request_prune(trial, reason)
 
 
 def _report(records: list[ProbeRecord]) -> None:
@@ -178,7 +178,7 @@ def _finish(told: Told, trial: TrialFolder, probes: ProbeScheduler, outcome: Out
         _follow(trial, probes)
         while probes.busy:
             asked = stop_request(trial)
-            if asked is not None and asked.state != "pruned":
+            if asked is not None:
                 outcome = Outcome(state=asked.state, reason=asked.reason, step=outcome.step)
                 break
             time.sleep(POLL_S)

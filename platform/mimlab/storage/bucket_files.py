@@ -55,11 +55,19 @@ class BucketFiles(Files):
             if error.response.get("Error", {}).get("Code") in EXISTS:
                 # botocore tries again by itself: the answer to the first request may be what is
                 # lost, and the object there its own.
-                return _was_retried(error) and self.read(path) == data
+                return _was_retried(error) and self._holds(path, data)
             raise remote_error(str(target), str(error)) from error
         except BotoCoreError as error:
             raise remote_error(str(target), str(error)) from error
         return True
+
+    def _holds(self, path: str, data: bytes) -> bool:
+        """Raises RemoteError where that cannot be seen yet."""
+        try:
+            return self.read(path) == data
+        except FileNotFoundError as error:  # still being created
+            where = str(self._root / path)
+            raise RemoteError(f"{where}: not to be seen yet; try again", passing=True) from error
 
     def append(self, path: str, line: str) -> None:
         """Objects cannot grow: each line is an object of its own in a folder of this name."""
@@ -126,8 +134,8 @@ def check_writable(root: RemotePath) -> None:
     files = BucketFiles(root)
     name = f".writable-{os.getpid()}-{time.time_ns()}"
     try:
-        files.write(name, b"")
-        exclusive = not files.create(name, b"")
+        files.write(name, b"written")
+        exclusive = not files.create(name, b"created")
         files.remove(name)
     except RemoteError as error:
         raise UserError(f"storage: {str(error).replace(str(root / name), str(root))}") from error

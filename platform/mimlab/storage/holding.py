@@ -14,13 +14,16 @@ from mimlab.storage.folders import SubmissionFolder
 
 
 @contextlib.contextmanager
-def held(submission: SubmissionFolder) -> Iterator[lease.Lease]:
+def held(submission: SubmissionFolder, *, wait_s: float = 0.0) -> Iterator[lease.Lease]:
     """Hold a submission's lease for the duration of the context.
+
+    `wait_s`: for storage that takes no lease at first, because it is away or full.
 
     Raises UserError if another process holds it. Should another one take it over all the same, this
     process ends at once.
     """
-    own = lease.acquire(submission)
+    patient = SubmissionFolder(submission.store.patient(wait_s), submission.id)
+    own = lease.acquire(patient).through(submission)
 
     def renew() -> bool:
         try:

@@ -39,6 +39,10 @@ class Lease:
     def fence(self) -> int:
         return self._record.fence
 
+    def through(self, submission: SubmissionFolder) -> Lease:
+        """The same lease, renewed and released in another view of the same storage."""
+        return Lease(submission, self._record)
+
     def renew(self) -> None:
         """Raises LeaseLost if a higher fencing number exists."""
         check_fence(self._submission.store, self._submission.id, self.fence)

@@ -273,6 +273,15 @@ class Lab:
         status = self.trials[trial].status()
         assert status.state == "running" and status.step < STEPS, status
 
+    def pruned(self, trial: int, running: Running) -> None:
+        """Wait until it is decided that a trial is to end early."""
+
+        def decided() -> bool:
+            assert not running.ended_by_itself(), running.ended()
+            return self.store.exists(self.trials[trial].file("prune.json"))
+
+        wait_until(decided, "it was not pruned")
+
     def events(self, trial: int, event: str) -> list[dict]:
         """Lines of a trial's log."""
         lines = self.store.read(self.trials[trial].file("log.jsonl")).splitlines()

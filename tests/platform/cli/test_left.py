@@ -82,6 +82,21 @@ def test_where_nobody_watches_an_mlflow_that_is_away_at_the_end_is_waited_for(
         server.wait()
 
 
+def test_a_signal_ends_the_wait_for_mlflow_and_the_study_is_done(make_lab) -> None:
+    lab = make_lab()
+    changes = [ONE_TRIAL, "train.budget={steps: 100}", "probes=[]"]
+    changes += ["tracking={uri: 'http://127.0.0.1:9'}"]
+    supervisor = lab.start(
+        "supervise", "tiny.yaml", *(word for change in changes for word in ("--set", change))
+    )
+    assert supervisor.says("MLflow is behind (")
+    supervisor.terminate()
+    said = supervisor.ended()
+    assert said.code == DONE, said
+    assert "MLflow lacks" in said.words and f"mimlab sync {lab.submission.id}" in said.words
+    assert lab.states == ["finished"]
+
+
 def mlflow_server(folder: Path, port: int) -> subprocess.Popen[Any]:
     return subprocess.Popen(
         [

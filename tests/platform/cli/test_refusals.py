@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from mimlab.exits import UNAVAILABLE
 
 
 @pytest.fixture
@@ -230,3 +233,11 @@ def test_a_damaged_record_is_named(call, folder: Path, command: str) -> None:
     said = call(command, "half")
     assert said.code == 2
     assert f"{record}: not a SubmissionRecord" in said.err and "Traceback" not in said.err
+
+
+def test_a_disk_that_is_full_is_said_in_a_line(call, small_disk, folder: Path) -> None:
+    disk = small_disk(1 << 20)
+    (disk / "ballast").write_bytes(bytes(os.statvfs(disk).f_bavail * 4096))
+    said = call("run", "tiny.yaml", "--set", f"storage={disk}/runs")
+    assert said.code == UNAVAILABLE, said
+    assert "the disk is full; make room" in said.err and "Traceback" not in said.err

@@ -19,6 +19,7 @@ from mimlab.storage.control import (
     clear,
     read_outcome,
     request_pause,
+    request_prune,
     request_stop,
     stop_request,
     withdraw_pause,
@@ -94,6 +95,20 @@ def test_a_stop_comes_before_a_pause(trial: TrialFolder) -> None:
     request_pause(trial, "left by a process that died")
     clear(trial)
     assert asked_of_workers(trial) is None
+
+
+def test_what_a_rung_has_decided_holds_over_restarts(trial: TrialFolder) -> None:
+    """A stop ends it sooner; whoever goes on after it finds the decision, and its first reason."""
+    request_prune(trial, "0.31 at epoch 8")
+    stop = StopRequest(state="preempted", reason="SIGTERM")
+    request_stop(trial, stop)
+    assert asked_of_workers(trial) == stop
+    clear(trial)
+    request_prune(trial, "0.24 at epoch 16")
+    asked = asked_of_workers(trial)
+    assert asked == StopRequest(state="pruned", reason="0.31 at epoch 8")
+    StopWhileWaiting(trial).after_controller_state_update(RunningState(), InitializingState())
+    assert read_outcome(trial) is None  # its workers save and export first
 
 
 class OwnProcess:

@@ -114,7 +114,9 @@ def trial_of(tmp_path_factory: pytest.TempPathFactory, create_tiny) -> Callable[
     def create(name: str) -> Trial:
         made = create_tiny(tmp_path_factory.mktemp(name), *STUDY)
         held = lease.acquire(made.submission)
-        return Trial(made.trial, made.worker(held.fence))
+        told = made.worker(held.fence)
+        lease.begin_attempt(made.trial, made.submission.id, told.attempt)
+        return Trial(made.trial, told)
 
     return create
 

@@ -95,6 +95,17 @@ def test_a_resume_of_a_trial_that_runs_is_forgotten(carried: Carried) -> None:
     assert carried.requests.back() == [] and asked_of(carried.submission) == {}
 
 
+def test_a_resume_that_comes_when_all_have_ended_is_left_to_the_next(carried: Carried) -> None:
+    """As while a driver waits for MLflow: it would swallow what it cannot start."""
+    trial = carried.submission.trials()[0]
+    carried.stands(trial, "failed")
+    with carried.requests.watched_at_the_end():
+        ask(carried.submission, "resume", "ada", trial.id)
+        carried.requests.look()
+    assert carried.requests.back() == [] and trial.status().state == "failed"
+    assert trial.id in asked_of(carried.submission)
+
+
 def test_a_resume_that_comes_as_the_driver_stops_is_left_to_the_next(carried: Carried) -> None:
     trial = carried.submission.trials()[0]
     carried.stands(trial, "stopped")

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from mimlab.exits import CRASHED, DONE, FAILED, INTERRUPTED, NO_ROOM, REFUSED
+from mimlab.exits import CRASHED, DONE, FAILED, INTERRUPTED, REFUSED, UNAVAILABLE
 from mimlab.search.supervisor import Patience, Supervisor
 from mimlab.storage import lease
 from mimlab.storage.folders import SubmissionFolder
@@ -247,8 +247,22 @@ def test_a_driver_ends_with_its_supervisor(tmp_path: Path) -> None:
     supervisor.wait()
 
 
+def test_storage_that_is_away_is_waited_for_without_end(supervise) -> None:
+    times = 3 * HASTE.fruitless_deaths
+    program = (
+        "tell(); there = pathlib.Path('submissions'), pathlib.Path('elsewhere')\n"
+        f"if number == 0: there[0].rename(there[1])\n"
+        f"if number == {times}: there[1].rename(there[0])\n"
+        f"sys.exit({INTERRUPTED} * (number < {times}))"
+    )
+    watched = supervise(program)
+    assert (watched.code, watched.starts) == (DONE, 1 + times)
+
+
 def test_missing_nodes_are_waited_for_without_end(supervise) -> None:
-    watched = supervise(f"tell(); sys.exit({NO_ROOM} * (number < 3 * {HASTE.fruitless_deaths}))")
+    watched = supervise(
+        f"tell(); sys.exit({UNAVAILABLE} * (number < 3 * {HASTE.fruitless_deaths}))"
+    )
     assert (watched.code, watched.starts) == (DONE, 1 + 3 * HASTE.fruitless_deaths)
-    assert {line.split("; ")[0] for line in watched.said} == {"the driver found too few nodes"}
+    assert {line.split("; ")[0] for line in watched.said} == {"the driver lacked nodes or storage"}
     assert {line.rpartition(" in ")[2] for line in watched.said} == {f"{HASTE.longest_wait_s} s"}

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from mimlab.errors import UserError
+from mimlab.storage.bucket_files import check_writable
 from mimlab.storage.records import StatusRecord
+from mimlab.storage.remote_path import RemotePath
 from mimlab.storage.store import Store
 
 
@@ -155,3 +157,12 @@ def test_a_bucket_tells_its_own_object_from_anothers_after_a_lost_answer(
     assert proxy.answers_lost == 0
     assert store.read("lease/1") == whose.encode()
     assert not store.create("lease/1", b"ours")
+
+
+def test_a_bucket_whose_answer_is_lost_is_not_taken_for_one_that_ignores_conditions(
+    bucket, proxy
+) -> None:
+    uri = bucket.uri("runs").replace(bucket.server, proxy.address)
+    proxy.answers_lost, proxy.lost_to = 1, b"If-None-Match"
+    check_writable(RemotePath.parse(uri))
+    assert proxy.answers_lost == 0
