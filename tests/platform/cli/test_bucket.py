@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from listening import await_port
 
+from mimlab.exits import UNAVAILABLE
 from mimlab.storage.remote_path import place_of
 from mimlab.storage.store import Store
 from one_machine.ports import free_port
@@ -86,7 +87,7 @@ def test_under_a_supervisor_a_server_that_is_away_is_waited_for(call, monkeypatc
     monkeypatch.setenv("MIMLAB_SUPERVISED", "1")
     away = "s3://team/runs?endpoint_override=127.0.0.1:9&scheme=http"
     said = call("resume", "x", "--storage", away)
-    assert said.code == 75 and "cannot be reached" in said.err
+    assert said.code == UNAVAILABLE and "cannot be reached" in said.err
     assert call("resume", "x", "--storage", "nowhere").code == 2
 
 
