@@ -7,13 +7,16 @@ fields that these manifests may use; the API server's schemas are not at hand of
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import typer
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
@@ -226,14 +229,79 @@ def test_the_job_supervises_a_study_that_the_schema_takes(tmp_path: Path) -> Non
     assert study["tracking"]["uri"] == "http://mlflow:5000"
 
 
-@pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl to build with")
+@pytest.fixture(scope="module")
+def built() -> Callable[[str], list[dict[str, Any]]]:
+    """What `kubectl apply -k` would send of a folder."""
+    if shutil.which("kubectl") is None:
+        pytest.skip("no kubectl to build with")
+
+    def build(place: str) -> list[dict[str, Any]]:
+        command = ["kubectl", "kustomize", str(FOLDER / place)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return loaded(done.stdout)
+
+    return build
+
+
+class Started:
+    """The only container of a deployment, with its variables put in as Kubernetes does."""
+
+    def __init__(self, found: list[dict[str, Any]], deployment: str) -> None:
+        named = {(each["kind"], each["metadata"]["name"]): each for each in found}
+        [self._container] = next(pods(named["Deployment", deployment]))["containers"]
+        self.env: dict[str, str] = dict(named["ConfigMap", "mimlab"]["data"])
+        for variable in self._container["env"]:
+            if "value" in variable:
+                self.env[variable["name"]] = self._with_variables(variable["value"])
+
+    @property
+    def words(self) -> list[str]:
+        return [self._with_variables(word) for word in self._container["args"]]
+
+    def option(self, name: str) -> str:
+        [value] = [word.partition("=")[2] for word in self.words if word.startswith(f"{name}=")]
+        return value
+
+    def _with_variables(self, text: str) -> str:
+        known = self.env
+        return re.sub(r"\$\((\w+)\)", lambda found: known.get(found[1], found[0]), text)
+
+
+def test_mlflow_answers_where_links_to_it_lead(built) -> None:
+    from mlflow.server.security_utils import is_allowed_host_header, should_block_cors_request
+
+    mlflow = Started(built("overlays/example"), "mlflow")
+    page = mlflow.env["MIMLAB_MLFLOW_PAGE"]
+    hosts = mlflow.option("--allowed-hosts").split(",")
+    assert is_allowed_host_header(hosts, urlsplit(page).netloc)
+    assert is_allowed_host_header(hosts, urlsplit(mlflow.env["MLFLOW_TRACKING_URI"]).netloc)
+    assert not is_allowed_host_header(hosts, "elsewhere.example")
+    origins = mlflow.option("--cors-allowed-origins").split(",")
+    assert not should_block_cors_request(page, "POST", origins)
+    assert should_block_cors_request("https://elsewhere.example", "POST", origins)
+
+
+def test_the_dashboard_takes_the_recipes_own_study(built, monkeypatch) -> None:
+    from mimlab.cli.dashboard import dashboard
+    from mimlab.serve.security.roots import Roots
+    from mimlab.spec.load import load_study
+    from mimlab.storage.remote_path import place_of
+
+    started = Started(built("overlays/example"), "dashboard")
+    for name, text in started.env.items():
+        monkeypatch.setenv(name, text)
+    app = typer.Typer()
+    app.command()(dashboard)
+    assert started.words[:2] == ["mimlab", "dashboard"]
+    given = typer.main.get_command(app).make_context("dashboard", started.words[2:]).params
+    roots = Roots.of(given["root"] or (), place_of(given["storage"]))
+    roots.check(load_study(FOLDER / "study" / "study.yaml"))
+
+
 @pytest.mark.parametrize("place", ["overlays/example", "study"])
-def test_kustomize_builds_it(place: str) -> None:
-    built = subprocess.run(
-        ["kubectl", "kustomize", str(FOLDER / place)], capture_output=True, text=True, check=False
-    )
-    assert built.returncode == 0, built.stderr
-    found = loaded(built.stdout)
+def test_kustomize_builds_it(built, place: str) -> None:
+    found = built(place)
     assert all(o["metadata"].get("namespace", "mimlab") == "mimlab" for o in found)
     if place == "study":
         [job] = [o for o in found if o["kind"] == "RayJob"]

@@ -33,10 +33,9 @@ ENV = {name: text for name, text in os.environ.items() if not name.startswith("R
 }
 
 
-def call(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(LOCAL / script), *arguments], env=ENV, capture_output=True, text=True, check=False
-    )
+def call(script: str, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [str(LOCAL / script), *arguments]
+    return subprocess.run(command, env=ENV, cwd=cwd, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("script", ["up", "down"])
@@ -138,6 +137,36 @@ def test_up_with_a_bad_port_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("error: --port mlflow=x: expected NAME=PORT")
     assert done.stderr.count("\n") == 1
+
+
+def test_places_are_those_of_the_folder_where_up_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(
+        folder=tmp_path / "lab", storage="results", roots=("images", "s3://team/images", "/data")
+    )
+    assert settings.storage == str(tmp_path / "results")
+    assert settings.roots == (str(tmp_path / "images"), "s3://team/images", "/data")
+    assert Settings(folder=tmp_path, storage="s3://team/runs").storage == "s3://team/runs"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--root", "nothing-here"), "error: --root {cwd}/nothing-here: there is no such folder\n"),
+        (("--storage", "ftp://team/runs"), "error: ftp://team/runs: no file system is called ftp"),
+    ],
+)
+def test_a_place_that_is_none_is_refused_before_anything_starts(
+    tmp_path: Path, folder: Path, options: tuple[str, ...], told: str
+) -> None:
+    ports = [f"--port={name}={free_port()}" for name in Ports.model_fields]
+    done = call("up", "--folder", str(folder), *ports, *options, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(told.format(cwd=tmp_path))
+    assert done.stderr.count("\n") == 1
+    assert list(folder.iterdir()) == []
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,7 +26,10 @@ import mimlab_objectives
 if TYPE_CHECKING:
     from mimlab.data.manifest import DataSet, SplitEntry
     from mimlab.probe.task import ProbeOrder
+    from mimlab.storage import lease
     from mimlab.storage.folders import SubmissionFolder, TrialFolder
+    from mimlab.storage.records import TrialState
+    from mimlab.train.checkpoint import TrainingState
     from mimlab.train.export import EncoderCard
     from mimlab.train.worker_config import WorkerConfig
 
@@ -53,6 +57,10 @@ probes:
   - {name: knn, every_epochs: 0.6}
 storage: results
 """
+
+AXES = "sweep={axes: {masking.ratio: [0.5, 0.75]}}"
+DIGITS = 1438
+"""Of the digits' training split: four fifths of each class."""
 
 _ROOTS = [str(Path(package.__path__[0]).parent) for package in (mimlab, mimlab_objectives)]
 
@@ -220,6 +228,86 @@ def create_tiny(create_study: Callable[..., Created]) -> Callable[..., Created]:
         return create_study(file, *changes)
 
     return made
+
+
+@pytest.fixture
+def submission(tmp_path: Path, create_tiny: Callable[..., Created]) -> SubmissionFolder:
+    """Two trials that nobody has begun to run."""
+    return create_tiny(tmp_path, AXES).submission
+
+
+@pytest.fixture
+def driven() -> Callable[[SubmissionFolder], Any]:
+    """Meanwhile, this process is the driver."""
+    from mimlab.storage import lease
+
+    @contextmanager
+    def hold(submission: SubmissionFolder) -> Iterator[lease.Lease]:
+        own = lease.acquire(submission)
+        for trial in submission.trials():
+            lease.claim(trial, submission)
+        yield own
+        own.release()
+
+    return hold
+
+
+@pytest.fixture
+def stands() -> Callable[..., None]:
+    """Writes where a trial stands."""
+    from mimlab.storage.records import StatusRecord
+
+    def write(trial: TrialFolder, state: TrialState, **more: Any) -> None:
+        trial.write_status(StatusRecord(state=state, **more))
+
+    return write
+
+
+@pytest.fixture
+def checkpointed() -> Callable[..., TrainingState]:
+    """Writes a checkpoint of a trial as if it had trained so far: all weights are step ÷ 1000."""
+    import torch
+
+    from mimlab.spec.study import trial_spec
+    from mimlab.storage.records import CheckpointManifest, StatusRecord
+    from mimlab.train.build import build_objective
+    from mimlab.train.checkpoint import TrainingState, write_checkpoint
+    from mimlab.train.optimizer import build_optimizer
+
+    def write(trial: TrialFolder, step: int, total_steps: int = 24) -> TrainingState:
+        record = trial.record()
+        spec = trial_spec(record.resolved)
+        objective = build_objective(spec)
+        with torch.no_grad():
+            for parameter in objective.parameters():
+                parameter.fill_(step / 1000)
+        optimizer = build_optimizer(objective, spec.train.optimizer)
+        state = TrainingState(
+            step=step,
+            objective=dict(objective.state_dict()),
+            optimizer=optimizer.state_dict(),
+            scaler={},
+            pending=torch.zeros(0, 1),
+            skipped=0,
+            visible_tokens=400.0 * step,
+        )
+        manifest = CheckpointManifest(
+            step=step,
+            epoch=step * spec.train.batch_size / DIGITS,
+            files={},
+            sizes={},
+            fence=1,
+            code_fingerprint="code",
+            journal_seq=0,
+            next_batch_hash="",
+        )
+        write_checkpoint(trial, state, manifest)
+        trial.write_status(
+            StatusRecord(state="stopped", step=step, total_steps=total_steps, reason="for a test")
+        )
+        return state
+
+    return write
 
 
 class Exported(NamedTuple):

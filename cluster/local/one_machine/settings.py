@@ -5,13 +5,23 @@ from __future__ import annotations
 import os
 import pwd
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from mimlab.errors import UserError
+from mimlab.storage.remote_path import is_uri, place_of
 
 LONGEST_FOLDER = 38
 """Characters: Ray's and PostgreSQL's sockets below it have to stay under the kernel's 107."""
+
+
+def _absolute(place: str) -> str:
+    return place if is_uri(place) else str(Path(place).absolute())
+
+
+AbsolutePlace = Annotated[str, AfterValidator(_absolute)]
+"""A URI, or a path that means the same in every process: services run in a folder of their own."""
 
 
 class Ports(BaseModel):
@@ -36,7 +46,7 @@ class Settings(BaseModel):
 
     folder: Path
     """Holds databases, artifacts, logs and secrets."""
-    storage: str
+    storage: AbsolutePlace
     """Results: what the dashboard shows."""
     ports: Ports = Ports()
     nodes: int = 2
@@ -46,7 +56,7 @@ class Settings(BaseModel):
     has none, so that drivers have it for themselves."""
     gpus: int = 0
     """GPUs, shared out over the nodes."""
-    roots: tuple[str, ...] = ()
+    roots: tuple[AbsolutePlace, ...] = ()
     """Folders and buckets that studies sent through the dashboard may name, besides `storage`."""
     secure: bool = False
     """Whether MLflow and the dashboard ask who is there."""
@@ -58,6 +68,9 @@ class Settings(BaseModel):
                 f"--folder: {self.folder} has more than {LONGEST_FOLDER} characters, and the "
                 "sockets below it would be too long; choose a shorter one"
             )
+        from mimlab.serve.security.roots import Roots  # torch takes seconds
+
+        Roots.of(self.roots, place_of(self.storage))
 
 
 def default_folder() -> Path:

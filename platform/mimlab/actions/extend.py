@@ -44,7 +44,8 @@ def extend(
     study, file = _study(target, forks, change)
     submission = write_forks(store, study, file, forks, by=by)
     details = {"submission": submission.id, "budget": dict(budget)}
-    audit.record(store, by, "extend", name, details)
+    on = target.submission.id if target.trial is None else target.trial.id
+    audit.record(store, by, "extend", on, details)
     start_forks(submission, launcher)
     return submission.id
 

@@ -56,7 +56,8 @@ def forked(
     differs = drift(record.identity, new.identity)
     if not differs:
         raise UserError(
-            f"trial {parent.id}: nothing that changes its results is changed; name it by --set"
+            f"trial {parent.id}: nothing that changes its results is changed, so that it would be "
+            "the same trial"
         )
     spec = trial_spec(new.resolved)
     images = _images(record, new, before, manifest, parent)

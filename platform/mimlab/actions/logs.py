@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from operator import itemgetter
 
 from mimlab.actions.launch import Launcher
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
@@ -47,8 +48,8 @@ def submission_log(
         for trial in submission.trials()
         for line in log_lines(trial)
     ]
-    for _, line in sorted(merged)[-lines:] if lines else sorted(merged):
-        yield line
+    merged.sort(key=itemgetter(0))  # of one moment as each trial has them
+    yield from (line for _, line in (merged[-lines:] if lines else merged))
 
 
 def _time(line: str) -> float:

@@ -36,6 +36,7 @@ def dashboard(  # noqa: PLR0913  (the options of a command)
         list[str] | None,
         typer.Option(
             metavar="DIR|URI",
+            envvar="MIMLAB_ROOTS",
             help="A folder, bucket or MLflow server that pasted studies may name; repeatable.",
         ),
     ] = None,

@@ -21,6 +21,7 @@ from filelock import FileLock
 
 import mimlab
 import mimlab_objectives
+from mimlab.actions.own_processes import OwnProcesses
 from mimlab.cli.main import main
 from mimlab.data.builtin import built_in
 from mimlab.storage import lease
@@ -328,6 +329,14 @@ def wait_until(met: Callable[[], bool], otherwise: str) -> None:
     while not met():
         assert time.monotonic() < deadline, otherwise
         time.sleep(0.05)
+
+
+@pytest.fixture
+def ended() -> Callable[[OwnProcesses, str], None]:
+    """Waits for the end of a submission's driver that was launched on this machine."""
+    return lambda processes, name: wait_until(
+        lambda: processes.state(name) != "running", f"{name} does not end"
+    )
 
 
 @pytest.fixture(scope="module")
