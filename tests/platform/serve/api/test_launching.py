@@ -258,6 +258,22 @@ def test_an_edited_configuration_is_checked_by_what_was_edited(
     assert "cannot be taken out" in problem["message"]
 
 
+def test_a_fork_may_be_of_another_masking(
+    site: Callable, create_study: Callable, study: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(study.replace("name: random", "name: block"))
+    made = create_study(file, "masking.min_area=4", f"storage={tmp_path / 'results'}")
+    client = site().client()
+    path = f"/submissions/{made.submission.id}/trials/{made.trial.id}"
+    text = without_seed(client("GET", path).json()["resolved_text"])
+    own = ("  min_area:", "  aspect:")
+    kept = [line for line in text.splitlines() if not line.startswith(own)]
+    edited = "\n".join(kept).replace('name: "block"', "name: random")
+    checked = client("POST", f"{path}/fork/check", json={"text": edited}).json()
+    assert checked == {"changes": ['masking.name="random"'], "problems": []}
+
+
 def test_the_queue_does_not_hide_that_a_cluster_is_elsewhere(site: Callable) -> None:
     queue = site().services.queue
     here, there = RayJobs("http://127.0.0.1:8265"), RayJobs("http://203.0.113.7:8265")
