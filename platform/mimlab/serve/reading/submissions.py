@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mimlab.search.hours_text import hours_text
 from mimlab.serve.reading.hours import Devices
 from mimlab.serve.reading.models import ShownState, SubmissionSummary
 from mimlab.serve.reading.trials import progress_of
@@ -142,5 +143,5 @@ def health(looked: Looked) -> list[str]:
         said.append("nobody runs it: resume it to go on")
     limit, spent = looked.devices.limit_hours, looked.hours_spent
     if limit is not None and spent is not None and spent >= NEARLY_SPENT * limit:
-        said.append(f"{spent:.3g} of {limit:g} {looked.devices.unit} are spent")
+        said.append(f"{hours_text(spent)} of {limit:,g} {looked.devices.unit} are spent")
     return said
