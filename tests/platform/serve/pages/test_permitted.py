@@ -109,6 +109,18 @@ def test_what_is_lost_while_its_driver_lives_is_stopped_or_resumed_by_itself(sto
     assert of_submission("stop", ADA, whole) == ""
 
 
+def test_a_search_that_is_not_complete_is_resumed(storage) -> None:
+    """Though every trial that it has made so far is finished."""
+    sweep = {"search": {"name": "optuna", "num_trials": 3}, "seeds": [0]}
+    trials = [storage.trial(seed=seed) for seed in range(2)]
+    submission = storage.submission(trials=trials, sweep=sweep)
+    for trial in trials:
+        storage.status(trial, "finished")
+    detail = Reading(storage.store).submission(submission.id)
+    assert detail.summary.health == ["nobody runs it: resume it to go on"]
+    assert of_submission("resume", ADA, detail) == ""
+
+
 def test_what_is_left_paused_is_resumed_by_itself(storage) -> None:
     trials = [storage.trial(seed=seed) for seed in range(2)]
     submission = storage.submission(trials=trials)

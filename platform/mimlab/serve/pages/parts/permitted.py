@@ -70,7 +70,7 @@ def _of_whole(verb: Verb, detail: SubmissionDetail) -> str:
             if driven:
                 lost = "; what is lost of it is resumed on its own page" if "lost" in found else ""
                 return f"it runs{lost}"
-            if found & _GOES_ON:
+            if found & _GOES_ON or len(detail.trials) < summary.num_trials:
                 return _QUEUED.get(summary.queued, "")
             paused = any(trial.state in _GOES_ON for trial in detail.trials)
             return "what is left of it is paused: open that" if paused else _NOTHING_LEFT
