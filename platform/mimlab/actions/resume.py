@@ -80,6 +80,7 @@ def resume_trial(
                 "cluster by --address"
             )
         withdraw(submission, trial_id)
+        withdraw(submission)
         start_driver(submission, launcher, retry_failed=retry_failed, only=trial_id)
         said = f"trial {trial_id}: a driver is being started for it"
     audit.record(store, by, "resume", trial_id, details)

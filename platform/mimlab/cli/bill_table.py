@@ -9,6 +9,7 @@ from rich.text import Text
 from mimlab.cli.bars import duration
 from mimlab.search.bill import Bill, ShapeBill, gib
 from mimlab.search.costs import Range
+from mimlab.search.hours_text import hours_text
 
 
 def bill_table(bill: Bill, warnings: list[str]) -> RenderableType:
@@ -45,7 +46,7 @@ def _table(bill: Bill) -> Table:
     for name in shapes[0].measured.probe_s:
         row(f"probe {name}", [f"{s.measured.probe_s[name]:.1f} s" for s in shapes])
     row("wall time", [_time(s.wall_s) for s in shapes], _time(bill.wall_s))
-    row(bill.unit, [_number(s.hours) for s in shapes], _number(bill.hours))
+    row(bill.unit, [_hours(s.hours) for s in shapes], _hours(bill.hours))
     row("memory", [_memory(s) for s in shapes])
     row("a checkpoint", [gib(s.measured.checkpoint_bytes) for s in shapes])
     there = "" if bill.free_bytes is None else f" of {gib(bill.free_bytes)} free"
@@ -67,8 +68,8 @@ def _time(range_: Range) -> str:
     return _ranged(duration(range_.low), duration(range_.high))
 
 
-def _number(range_: Range) -> str:
-    return _ranged(f"{range_.low:,.3g}", f"{range_.high:,.3g}")
+def _hours(range_: Range) -> str:
+    return _ranged(hours_text(range_.low), hours_text(range_.high))
 
 
 def _ranged(low: str, high: str) -> str:

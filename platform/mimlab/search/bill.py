@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict
 
 from mimlab.search.costs import Measured, Range
+from mimlab.search.hours_text import hours_text
 
 GIB = 2**30
 
@@ -92,11 +93,13 @@ class Bill(BaseModel):
         need = self.spent_hours + self.hours.high
         if self.limit_hours is not None and need > self.limit_hours:
             surely = self.spent_hours + self.hours.low > self.limit_hours
-            spent = f", of which {self.spent_hours:.3g} are spent" if self.spent_hours else ""
+            spent = (
+                f", of which {hours_text(self.spent_hours)} are spent" if self.spent_hours else ""
+            )
             found.append(
                 f"{self.limit_field}: the bill {'exceeds' if surely else 'may exceed'} the limit "
-                f"of {self.limit_hours:g}: it comes to {need:.3g} {self.unit}{spent}; trials will "
-                "save and stop there"
+                f"of {self.limit_hours:,g}: it comes to {hours_text(need)} {self.unit}{spent}; "
+                "trials will save and stop there"
             )
         return found
 

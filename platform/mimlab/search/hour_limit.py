@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from mimlab.compare.progress import IMAGES, WORKERS, passed_s
 from mimlab.errors import UserError
 from mimlab.repeated import repeated
+from mimlab.search.hours_text import hours_text
 from mimlab.spec.study import Resources
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
 from mimlab.storage.journal import read_points
@@ -111,7 +112,9 @@ class HourLimit:
         limit = self._devices
         if limit.limit_hours is None or (spent := self.spent()) < limit.limit_hours:
             return ""
-        return f"{spent:.3g} of {limit.limit_hours:g} {limit.unit} ({limit.field}) are spent"
+        return (
+            f"{hours_text(spent)} of {limit.limit_hours:,g} {limit.unit} ({limit.field}) are spent"
+        )
 
 
 class _HeldTime:

@@ -10,7 +10,7 @@ import pytest
 
 from mimlab.data.builtin import built_in
 from mimlab.search.bill import Bill, gib
-from mimlab.search.costs import Measured
+from mimlab.search.costs import Measured, Range
 from mimlab.search.estimate import add_up, open_trials
 from mimlab.search.submission import PlannedStudy, plan_study, storage_of
 from mimlab.search.work import judging_of, work_of
@@ -190,3 +190,11 @@ def test_the_order_of_trials_is_the_studys(plan) -> None:
     slow, fast = HELD[1] + 10, HELD[0] + 10
     assert bill(planned).wall_s.high == pytest.approx(fast + slow)
     assert bill(mixed).wall_s.high == pytest.approx(2 * slow)
+
+
+def test_a_bill_of_thousands_of_hours_is_counted_out(plan) -> None:
+    found = bill(plan()).model_copy(
+        update={"limit_hours": 1500, "hours": Range(low=1234.5, high=2345.6), "spent_hours": 1000.0}
+    )
+    (warning,) = found.warnings(["", ""])
+    assert "the limit of 1,500: it comes to 3,346 CPU-hours, of which 1,000 are spent" in warning

@@ -61,15 +61,20 @@ def add(site: Site) -> None:
                     with ui.tab_panel(name):
                         panels[name] = kind(api)
 
+            behind = True
+
             async def show() -> None:
+                nonlocal behind
                 await top.show(detail)
                 await panels[str(shown.value)].show(detail)
+                behind = False
 
             async def look() -> None:
-                nonlocal detail
+                nonlocal detail, behind
                 changed = await api.changed(path, SubmissionDetail)
                 if changed is not None:
-                    detail = changed
+                    detail, behind = changed, True
+                if behind:
                     await show()
 
             async def turned() -> None:
@@ -79,5 +84,8 @@ def add(site: Site) -> None:
                     say_refused(refused)
 
             shown.on_value_change(turned)
-            await show()
+            try:
+                await show()
+            except Refused as refused:
+                say_refused(refused)
             follow(look, said)

@@ -17,7 +17,9 @@ from mimlab.serve.queue.folder import Queue
 from mimlab.serve.queue.order import next_entry
 from mimlab.serve.queue.records import QueueEntry
 from mimlab.storage import lease
+from mimlab.storage.asked import asked_of_whole
 from mimlab.storage.exclusive import Exclusive
+from mimlab.storage.folders import SubmissionFolder
 from mimlab.storage.records import LeaseRecord
 
 LEASE = "queue-lease"
@@ -52,6 +54,7 @@ class Admission:
         started: list[QueueEntry] = []
         failed: set[int] = set()
         while self._holds():
+            self._withdraw_stopped()
             entries = [e for e in self.queue.entries() if e.number not in failed]
             entry = next_entry(entries, self.queue.quotas())
             if entry is None:
@@ -97,6 +100,14 @@ class Admission:
             started = entry.state == "started"
             if started and not self.driving.runs(entry.submission, self.launcher.state):
                 self.queue.change(entry.number, state="ended")
+
+    def _withdraw_stopped(self) -> None:
+        """What was stopped or paused since it was queued, on whatever machine, is not started."""
+        for entry in self.queue.entries():
+            if entry.state != "waiting" or self.queue.is_claimed(entry):
+                continue
+            if asked_of_whole(SubmissionFolder(self.queue.store, entry.submission)) is not None:
+                self.queue.withdraw(entry.number)
 
     def _start(self, entry: QueueEntry) -> bool:
         """Start an entry, unless a dashboard that died has done it; whether it runs now."""

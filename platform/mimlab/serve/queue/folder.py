@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from mimlab.errors import UserError
 from mimlab.serve.queue.order import never_fits
-from mimlab.serve.queue.records import FINAL, Claim, Need, QueueEntry, Quotas
+from mimlab.serve.queue.records import FINAL, Claim, EntryState, Need, QueueEntry, Quotas
 from mimlab.storage.folders import now
 from mimlab.storage.store import Store
 
@@ -41,8 +41,11 @@ class Queue:
 
     def waiting(self, submission: str) -> QueueEntry | None:
         """The entry by which a submission waits; None if it does not."""
-        entries = (e for e in self.entries() if e.submission == submission)
-        return next((entry for entry in entries if entry.state == "waiting"), None)
+        return self._in_state(submission, "waiting")
+
+    def started(self, submission: str) -> QueueEntry | None:
+        """The entry by which a submission was started; None from when its end is noticed."""
+        return self._in_state(submission, "started")
 
     def add(
         self, submission: str, *, user: str, need: Need, words: list[str], code: bytes | None
@@ -111,6 +114,10 @@ class Queue:
         with self._lock:
             entry = self.entry(number)
             self.store.write_record(_path(number), entry.model_copy(update=update))
+
+    def _in_state(self, submission: str, state: EntryState) -> QueueEntry | None:
+        entries = (e for e in self.entries() if e.submission == submission)
+        return next((entry for entry in entries if entry.state == state), None)
 
     def _read(self, name: str) -> QueueEntry:
         if name in self._final:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mimlab.actions.launch import Launcher
+from mimlab.errors import UserError
+from mimlab.serve.queue.driving import ACTIVE
 from mimlab.serve.queue.folder import Queue
 from mimlab.serve.queue.need import need_of
 from mimlab.serve.queue.records import Need
@@ -23,7 +25,9 @@ class Queued:
     """What the submission holds, where its folder is not made before it runs."""
 
     def start(self, submission_id: str, words: list[str], working_dir: Path | None) -> None:
-        """Raises UserError if the submission waits already, or is more than the user may hold."""
+        """Raises UserError if the submission waits already or is being started, or is more than the
+        user may hold."""
+        self._refuse_begun(submission_id)
         folder = SubmissionFolder(self.queue.store, submission_id)
         self.queue.add(
             submission_id,
@@ -51,3 +55,12 @@ class Queued:
             self.launcher.stop(submission_id)
         else:
             self.queue.withdraw(waiting.number)
+
+    def _refuse_begun(self, submission_id: str) -> None:
+        """Another driver would only wait for the end of the one that comes."""
+        begun = self.queue.started(submission_id)
+        if begun is not None and self.launcher.state(submission_id) in ACTIVE:
+            raise UserError(
+                f"{submission_id} is being started, or about to end, as number {begun.number} of "
+                "the queue; wait for that"
+            )

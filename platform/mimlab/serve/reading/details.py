@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from mimlab.serve.reading.checkpoints import checkpoints_of
 from mimlab.serve.reading.files import CachedFiles
 from mimlab.serve.reading.mlflow_watch import MlflowWatch
 from mimlab.serve.reading.models import (
-    CheckpointSummary,
     Difference,
     Relative,
     TrialDetail,
     TrialSummary,
 )
 from mimlab.serve.reading.yaml_text import leaves, yaml_lines
-from mimlab.storage.records import CheckpointManifest, MlflowLink, StatusRecord, TrialRecord
+from mimlab.storage.records import MlflowLink, StatusRecord, TrialRecord
 from mimlab.track.shared_view import experiment_link, run_link
 
 LOG_LINES = 200
-_STEP = re.compile(r"step_(\d{9})$")
 _NOT_COMPARED = ("seed",)
 
 
@@ -72,23 +70,6 @@ def differences_of(record: TrialRecord, siblings: Iterable[TrialRecord]) -> list
         if unlike:
             found.append(Difference(key=key, value=value, others=list(unlike)))
     return found
-
-
-def checkpoints_of(files: CachedFiles, trial_id: str) -> list[CheckpointSummary]:
-    """Those that are committed, ascending."""
-    folder = f"trials/{trial_id}/checkpoints"
-    names = [name for name in files.list(folder) if _STEP.match(name)]
-    paths = [f"{folder}/{name}/manifest.json" for name in names]
-    manifests = [m for m in files.sealed(paths, CheckpointManifest) if m is not None]
-    return [
-        CheckpointSummary(
-            step=manifest.step,
-            epoch=manifest.epoch,
-            num_bytes=sum(manifest.sizes.values()),
-            differs=manifest.differs,
-        )
-        for manifest in sorted(manifests, key=lambda m: m.step)
-    ]
 
 
 def log_tail(files: CachedFiles, trial_id: str, lines: int = LOG_LINES) -> list[str]:

@@ -11,6 +11,9 @@ from mimlab.storage.records import TrialState
 ShownState = TrialState | Literal["lost"]
 """`lost`: the record says that it runs, but its heartbeat stands still or its driver is dead."""
 
+Place = Literal["waiting", "started"]
+"""Where a submission stands in the queue."""
+
 Value = str | int | float | bool | None
 
 
@@ -37,6 +40,9 @@ class SubmissionSummary(Shown):
     was started yet, else `stopped`."""
     driver_alive: bool | None
     """None: not known yet, because the driver is on another machine and was first seen just now."""
+    queued: Place | None
+    """Whether it waits in the queue, or was started from there and has not been seen to end; None:
+    neither."""
     trials: dict[ShownState, int]
     """How many there are in each state."""
     num_trials: int
@@ -71,6 +77,8 @@ class TrialSummary(Shown):
     ratio: str
     """As asked for: a number, a schedule in short, or `–`."""
     state: ShownState
+    paused: bool
+    """Whether somebody paused it by itself, so that it waits until it is resumed itself."""
     reason: str
     step: int
     total_steps: int
@@ -82,6 +90,8 @@ class TrialSummary(Shown):
     """What ranks trials by each probe, at its last step, e.g. `probe/knn/top1`."""
     board_steps: list[int]
     """Steps of which there is a board, ascending."""
+    has_checkpoint: bool
+    """Whether another trial can go on from it."""
     parent: str | None
     """The trial that it was forked from."""
     updated: str

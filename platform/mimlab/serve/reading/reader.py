@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from mimlab.errors import UserError
 from mimlab.probe.labels import label_of, metric_key
+from mimlab.serve.queue.folder import Queue
 from mimlab.serve.reading import submissions as submissions_
 from mimlab.serve.reading import trials as trials_
 from mimlab.serve.reading.details import detail_of, experiment_page
@@ -21,16 +22,19 @@ from mimlab.serve.reading.journals import Journals
 from mimlab.serve.reading.mlflow_watch import MlflowWatch
 from mimlab.serve.reading.models import (
     Curve,
+    Place,
     Relative,
     ShownState,
     SubmissionDetail,
     SubmissionSummary,
     TrialDetail,
+    TrialSummary,
 )
 from mimlab.serve.reading.submissions import Looked
 from mimlab.serve.reading.thinning import kept_points
 from mimlab.serve.reading.trials import NOTHING_YET, probes_of
 from mimlab.serve.reading.watching import Watch, driver_lives
+from mimlab.storage.asked import WHOLE, Asked
 from mimlab.storage.records import (
     LeaseRecord,
     MlflowLink,
@@ -68,16 +72,18 @@ class Reading:
         self._journals = Journals(self._files)
         self._hours = Hours(self._files)
         self._watch = Watch(clock)
+        self._queue = Queue(store)
         self._lock = threading.RLock()
 
     def submissions(self) -> list[SubmissionSummary]:
         """Every submission, newest first; one that cannot be read is left out."""
         with self._lock:
             deadline = time.monotonic() + COUNTING_S
+            queued = self._queued()
             found = [
                 submissions_.summary_of(looked)
                 for name in self._files.list("submissions")
-                if (looked := self._looked(name, deadline)) is not None
+                if (looked := self._looked(name, queued, deadline)) is not None
             ]
         return sorted(found, key=lambda s: (s.created, s.id), reverse=True)
 
@@ -97,8 +103,7 @@ class Reading:
         """One submission with its trials. Raises UserError if there is none of that id."""
         with self._lock:
             looked = self._existing(submission_id)
-            rows = zip(looked.trials, looked.statuses, looked.states, strict=True)
-            shown = [trials_.summary_of(self._files, *row) for row in rows]
+            shown = [self._shown(looked, at) for at in range(len(looked.trials))]
             axes = dict.fromkeys(path for trial in looked.trials for path in trial.point)
             path = f"submissions/{submission_id}"
             link = self._files.record(f"{path}/mlflow.json", MlflowLink)
@@ -126,7 +131,7 @@ class Reading:
             return detail_of(
                 self._files,
                 submission_id,
-                trials_.summary_of(self._files, record, status, looked.states[at]),
+                self._shown(looked, at),
                 record,
                 status,
                 [trial for trial in looked.trials if trial.id != trial_id],
@@ -202,14 +207,28 @@ class Reading:
 
     def _existing(self, submission_id: str) -> Looked:
         _check_name(submission_id)
-        looked = self._looked(submission_id, None)
+        looked = self._looked(submission_id, self._queued(), None)
         if looked is None:
             raise UserError(f"{self.store.root}: there is no submission {submission_id!r}")
         return looked
 
-    def _looked(self, name: str, deadline: float | None) -> Looked | None:
+    def _shown(self, looked: Looked, at: int) -> TrialSummary:
+        """The trial at a place of its submission."""
+        record = looked.trials[at]
+        return trials_.summary_of(
+            self._files,
+            record,
+            looked.statuses[at],
+            looked.states[at],
+            paused=record.id in looked.paused,
+        )
+
+    def _looked(
+        self, name: str, queued: Mapping[str, Place], deadline: float | None
+    ) -> Looked | None:
         """None where there is no such submission, or none that can be read and a list goes on
-        without it. `deadline`: until when hours may be counted; None: count all."""
+        without it. `queued`: of all submissions; `deadline`: until when hours may be counted; None:
+        count all."""
         path = f"submissions/{name}"
         try:
             record = self._files.record(f"{path}/submission.json", SubmissionRecord)
@@ -218,6 +237,7 @@ class Reading:
             trials = self._trials_of(name)
             paths = [f"trials/{trial.id}/status.json" for trial in trials]
             found = self._files.records(paths, StatusRecord)
+            paused = self._paused(name)
         except UserError:
             if deadline is None:
                 raise
@@ -229,12 +249,42 @@ class Reading:
             for trial, status in zip(trials, statuses, strict=True)
         ]
         resolved = self._files.parsed(f"{path}/resolved.json", submissions_.resolved_of) or {}
-        looked = Looked(record, resolved, trials, statuses, states, alive, None)
+        looked = Looked(
+            record=record,
+            resolved=resolved,
+            trials=trials,
+            statuses=statuses,
+            states=states,
+            paused=paused,
+            driver_alive=alive,
+            queued=queued.get(name),
+            hours_spent=None,
+        )
         return replace(looked, hours_spent=self._spent(name, looked, deadline))
 
     def _trials_of(self, name: str) -> list[TrialRecord]:
         found = self._files.record(f"submissions/{name}/trials.json", TrialsRecord)
         return list({trial.id: trial for trial in found.trials}.values()) if found else []
+
+    def _paused(self, name: str) -> frozenset[str]:
+        """Ids of the trials that wait until they are resumed themselves."""
+        folder = f"submissions/{name}/asked"
+        names = [each for each in self._files.list(folder) if each != f"{WHOLE}.json"]
+        requests = self._files.records([f"{folder}/{each}" for each in names], Asked)
+        return frozenset(
+            each.removesuffix(".json")
+            for each, request in zip(names, requests, strict=True)
+            if request is not None and request.what == "pause"
+        )
+
+    def _queued(self) -> dict[str, Place]:
+        """Where submissions stand in the queue, by their ids; a queue that cannot be read hides
+        none of them."""
+        try:
+            entries = self._queue.entries()
+        except UserError:
+            return {}
+        return {e.submission: e.state for e in entries if e.state in ("waiting", "started")}
 
     def _driver_alive(self, name: str) -> bool | None:
         folder = f"submissions/{name}/lease"

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mimlab.search.hours_text import hours_text
 from mimlab.serve.reading.hours import Devices
-from mimlab.serve.reading.models import ShownState, SubmissionSummary
+from mimlab.serve.reading.models import Place, ShownState, SubmissionSummary
 from mimlab.serve.reading.trials import progress_of
 from mimlab.storage.records import DONE, RESTARTED, StatusRecord, SubmissionRecord, TrialRecord
 
@@ -33,7 +34,10 @@ class Looked:
     trials: Sequence[TrialRecord]
     statuses: Sequence[StatusRecord]
     states: Sequence[ShownState]
+    paused: frozenset[str]
+    """Ids of the trials that wait until they are resumed themselves."""
     driver_alive: bool | None
+    queued: Place | None
     hours_spent: float | None
 
     @property
@@ -71,6 +75,7 @@ def summary_of(looked: Looked) -> SubmissionSummary:
         created=record.created,
         state=state_of(looked),
         driver_alive=looked.driver_alive,
+        queued=looked.queued,
         trials=dict(Counter(looked.states)),
         num_trials=looked.num_trials,
         progress=progress,
@@ -121,6 +126,14 @@ def eta_s(looked: Looked) -> float | None:
     return max(max(running), (sum(running) + waiting) / len(running))
 
 
+def _how_to_go_on(looked: Looked) -> str:
+    rows = zip(looked.trials, looked.states, strict=True)
+    left = {trial.id for trial, state in rows if state not in DONE | RESTARTED}
+    if left <= looked.paused and len(looked.trials) >= looked.num_trials:
+        return "what is left of it is paused; resume that trial by trial"
+    return "resume it to go on"
+
+
 def _batch(trial: TrialRecord) -> int:
     return trial.resolved.get("train", {}).get("batch_size", 1)
 
@@ -138,9 +151,9 @@ def health(looked: Looked) -> list[str]:
         if state == "running" and status.reason
     }
     said += sorted(waiting)
-    if state_of(looked) == "stopped":
-        said.append("nobody runs it: resume it to go on")
+    if state_of(looked) == "stopped" and looked.queued is None:
+        said.append(f"nobody runs it: {_how_to_go_on(looked)}")
     limit, spent = looked.devices.limit_hours, looked.hours_spent
     if limit is not None and spent is not None and spent >= NEARLY_SPENT * limit:
-        said.append(f"{spent:.3g} of {limit:g} {looked.devices.unit} are spent")
+        said.append(f"{hours_text(spent)} of {limit:,g} {looked.devices.unit} are spent")
     return said

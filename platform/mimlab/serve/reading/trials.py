@@ -9,6 +9,7 @@ from mimlab.compare.cells import NO_RATIO
 from mimlab.compare.ratio_text import ratio_text
 from mimlab.compare.rows import label_of
 from mimlab.compare.trials import latest
+from mimlab.serve.reading.checkpoints import has_checkpoint
 from mimlab.serve.reading.files import CachedFiles
 from mimlab.serve.reading.models import ShownState, TrialSummary
 from mimlab.serve.reading.watching import Watch, is_lost
@@ -48,7 +49,12 @@ def board_steps(files: CachedFiles, trial_id: str) -> list[int]:
 
 
 def summary_of(
-    files: CachedFiles, record: TrialRecord, status: StatusRecord, state: ShownState
+    files: CachedFiles,
+    record: TrialRecord,
+    status: StatusRecord,
+    state: ShownState,
+    *,
+    paused: bool,
 ) -> TrialSummary:
     """`record`: as the submission's study has it."""
     cell = label_of(record)
@@ -63,6 +69,7 @@ def summary_of(
         masking=masking["name"],
         ratio=NO_RATIO if ratio is None else ratio_text(ratio),
         state=state,
+        paused=paused,
         reason=status.reason,
         step=status.step,
         total_steps=status.total_steps,
@@ -71,6 +78,7 @@ def summary_of(
         images_per_s=status.images_per_s if state == "running" else 0.0,
         scores=latest(probes_of(files, record.id)),
         board_steps=board_steps(files, record.id),
+        has_checkpoint=has_checkpoint(files, record.id),
         parent=record.parent,
         updated=status.updated,
     )

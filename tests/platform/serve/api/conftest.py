@@ -128,6 +128,12 @@ def site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
 
 
 @pytest.fixture
+def new_cluster() -> type[Cluster]:
+    """Makes one on which nothing was started."""
+    return Cluster
+
+
+@pytest.fixture
 def study() -> str:
     """A tiny study of the built-in digits."""
     return STUDY

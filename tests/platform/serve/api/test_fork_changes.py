@@ -44,3 +44,29 @@ def test_a_changed_leaf_is_one_change(config: dict[str, Any], value: int) -> Non
 def test_what_is_no_edit_of_it_is_refused(after: str) -> None:
     with pytest.raises(UserError):
         changes_of("a: 1\nb: 2\n", after)
+
+
+BLOCK = """masking:
+  name: "block"
+  ratio: 0.75
+  min_area: 4
+  aspect: 0.3
+train:
+  batch_size: 100
+"""
+
+
+def test_a_part_of_another_name_has_its_own_keys() -> None:
+    random = BLOCK.replace('"block"', "random").replace("  min_area: 4\n", "")
+    random = random.replace("  aspect: 0.3\n", "")
+    assert changes_of(BLOCK, random) == ['masking.name="random"']
+    edited = f"train: {{batch_size: 50}}\n{random.replace('0.75', '0.5')}".partition("train:\n")[0]
+    changes = ['masking.name="random"', "train.batch_size=50", "masking.ratio=0.5"]
+    assert changes_of(BLOCK, edited) == changes
+    assert changes_of(random, BLOCK)[0] == 'masking.name="block"'
+
+
+def test_a_key_that_both_parts_have_stays() -> None:
+    without = BLOCK.replace('"block"', "random").replace("  ratio: 0.75\n", "")
+    with pytest.raises(UserError, match=r"masking\.ratio: cannot be taken out"):
+        changes_of(BLOCK, without)

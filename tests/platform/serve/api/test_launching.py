@@ -11,10 +11,14 @@ from pathlib import Path
 import pytest
 
 from mimlab.actions.launch import innermost
+from mimlab.actions.pause import pause_submission
 from mimlab.actions.ray_jobs import RayJobs
+from mimlab.actions.stop import stop_submission
 from mimlab.actions.submit import is_elsewhere
 from mimlab.serve.fork_changes import without_seed
 from mimlab.serve.queue.queued import Queued
+from mimlab.storage import lease
+from mimlab.storage.folders import SubmissionFolder
 
 
 def test_a_study_waits_for_its_user_s_share_and_is_started_with_its_name(
@@ -139,6 +143,47 @@ def test_a_resume_waits_in_the_queue_too(site: Callable, tiny_submission: str) -
     assert client("GET", f"/submissions/{tiny_submission}/log").json()["lines"][0] == "began"
 
 
+def test_a_resume_that_is_asked_for_twice_starts_one_driver(
+    site: Callable, tiny_submission: str
+) -> None:
+    dashboard = site()
+    client, path = dashboard.client(), f"/submissions/{tiny_submission}"
+    (trial,) = dashboard.services.store.list("trials")
+    assert client("POST", f"{path}/resume").status_code == 202
+    dashboard.services.admission.round()
+    for asked in (path, f"{path}/trials/{trial}"):
+        answer = client("POST", f"{asked}/resume")
+        assert answer.status_code == 422
+        assert "is being started, or about to end, as number 1" in answer.json()["error"]["message"]
+    dashboard.cluster.states[tiny_submission] = "ended"
+    assert client("POST", f"{path}/resume").json()["waiting"] == 2
+
+
+@pytest.mark.parametrize("verb", ["stop", "pause"])
+@pytest.mark.parametrize("in_the_dashboard", [True, False])
+def test_a_stop_is_not_undone_by_a_resume_that_waits(
+    site: Callable, tiny_submission: str, verb: str, in_the_dashboard: bool
+) -> None:
+    """Somebody resumed it here, and somebody else on a command line."""
+    dashboard = site()
+    client, store = dashboard.client(), dashboard.services.store
+    assert client("POST", f"/submissions/{tiny_submission}/resume").status_code == 202
+    driver = lease.acquire(SubmissionFolder(store, tiny_submission))
+    if in_the_dashboard:
+        assert client("POST", f"/submissions/{tiny_submission}/{verb}").status_code == 202
+    else:
+        end = stop_submission if verb == "stop" else pause_submission
+        end(store, tiny_submission, "ada")
+    driver.release()
+    assert dashboard.services.admission.round() == [] and dashboard.cluster.started == []
+    assert client("GET", "/queue").json()["entries"] == []
+    (trial,) = store.list("trials")
+    answer = client("POST", f"/submissions/{tiny_submission}/trials/{trial}/resume")
+    assert answer.status_code == 202, answer.text
+    dashboard.services.admission.round()
+    assert dashboard.cluster.started == [tiny_submission]
+
+
 def test_a_link_leads_to_the_job_where_there_is_a_cluster(
     site: Callable, tiny_submission: str
 ) -> None:
@@ -211,6 +256,22 @@ def test_an_edited_configuration_is_checked_by_what_was_edited(
     assert wrong.splitlines()[problem["line"] - 1].strip() == "ratio: 7"
     (problem,) = check("data: {}")["problems"]
     assert "cannot be taken out" in problem["message"]
+
+
+def test_a_fork_may_be_of_another_masking(
+    site: Callable, create_study: Callable, study: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(study.replace("name: random", "name: block"))
+    made = create_study(file, "masking.min_area=4", f"storage={tmp_path / 'results'}")
+    client = site().client()
+    path = f"/submissions/{made.submission.id}/trials/{made.trial.id}"
+    text = without_seed(client("GET", path).json()["resolved_text"])
+    own = ("  min_area:", "  aspect:")
+    kept = [line for line in text.splitlines() if not line.startswith(own)]
+    edited = "\n".join(kept).replace('name: "block"', "name: random")
+    checked = client("POST", f"{path}/fork/check", json={"text": edited}).json()
+    assert checked == {"changes": ['masking.name="random"'], "problems": []}
 
 
 def test_the_queue_does_not_hide_that_a_cluster_is_elsewhere(site: Callable) -> None:
@@ -294,8 +355,6 @@ def test_a_plan_is_its_user_s_ends_at_its_limit_and_leaves_nothing_running(
 def test_the_queue_is_looked_at_as_long_as_the_application_runs(
     site: Callable, study: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mimlab.storage import lease
-
     monkeypatch.setattr(lease, "RENEW_S", 0.05)
     dashboard = site()
     with dashboard.services.admission.running():

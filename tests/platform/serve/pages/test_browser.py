@@ -182,6 +182,24 @@ def test_curves_comparison_and_boards(page: Page, address: str) -> None:
     assert last.evaluate("e => e.decode().then(() => e.naturalWidth)") == 96
 
 
+def test_the_first_fifty_of_hundreds_of_trials_are_drawn(
+    page: Page, serve: Callable, storage_at: Any, tmp_path
+) -> None:
+    storage = storage_at(tmp_path / "runs")
+    trials = [storage.trial("random", seed / 1000) for seed in range(501)]
+    storage.submission(SUBMISSION, trials)
+    storage.submission("empty-20260115-101501", [])
+    for trial in (trials[0], trials[49], trials[50]):
+        storage.points(trial, [3.0 / step for step in range(1, 40)])
+    address = serve(storage.store.root)
+    page.goto(f"{address}/submissions/{SUBMISSION}?tab=Curves")
+    page.get_by_text("451 more trials are not drawn: choose some cells").wait_for()
+    page.locator(".scatterlayer .trace").nth(1).wait_for()
+    assert page.locator(".scatterlayer .trace").count() == 2
+    page.goto(f"{address}/submissions/empty-20260115-101501?tab=Curves")
+    page.get_by_text("No curves yet").wait_for()
+
+
 def test_a_page_follows_what_is_written(page: Page, address: str, written: Any) -> None:
     page.goto(f"{address}/submissions/{SUBMISSION}")
     page.get_by_text("asked to").wait_for()

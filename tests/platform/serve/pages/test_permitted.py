@@ -8,6 +8,7 @@ from mimlab.serve.identity.permissions import PERMISSIONS, Action, Reach, Role
 from mimlab.serve.pages.parts.permitted import VERBS, of_submission, of_trial, why_not
 from mimlab.serve.reading import Reading
 from mimlab.serve.routes.session import Identity
+from mimlab.storage.asked import ask
 
 
 def identity(name: str, role: Role) -> Identity:
@@ -44,8 +45,9 @@ def test_what_nobody_drives(storage, states, allowed: set[str]) -> None:
     submission = storage.submission(trials=trials)
     for trial, state in zip(trials, states, strict=True):
         storage.status(trial, state)
-    summary = Reading(storage.store).submission(submission.id).summary
-    found = {verb for verb in VERBS if not of_submission(verb, ADA, summary)}
+        storage.checkpoint(trial, 10)
+    detail = Reading(storage.store).submission(submission.id)
+    found = {verb for verb in VERBS if not of_submission(verb, ADA, detail)}
     assert found == allowed
 
 
@@ -54,8 +56,8 @@ def test_what_is_driven_is_stopped_and_paused_and_not_resumed(storage) -> None:
     submission = storage.submission(trials=trials)
     storage.lease(submission)
     storage.status(trials[0], "running", 10)
-    summary = Reading(storage.store).submission(submission.id).summary
-    found = {verb for verb in VERBS if not of_submission(verb, ADA, summary)}
+    detail = Reading(storage.store).submission(submission.id)
+    found = {verb for verb in VERBS if not of_submission(verb, ADA, detail)}
     assert found == {"stop", "pause"}
 
 
@@ -95,13 +97,40 @@ def test_what_is_lost_while_its_driver_lives_is_stopped_or_resumed_by_itself(sto
     for trial in trials:
         storage.status(trial, "running", 10)
     reading = Reading(storage.store)
-    summary = reading.submission(submission.id).summary
+    whole = reading.submission(submission.id)
     detail = reading.trial(submission.id, trials[0].id)
     lost = detail.model_copy(
         update={"summary": detail.summary.model_copy(update={"state": "lost"})}
     )
     for verb in ("stop", "pause", "resume"):
-        assert of_trial(verb, ADA, lost, summary) == ""
-    whole = summary.model_copy(update={"trials": {"running": 1, "lost": 1}})
+        assert of_trial(verb, ADA, lost, whole.summary) == ""
+    whole = whole.model_copy(update={"trials": [whole.trials[1], lost.summary]})
     assert "on its own page" in of_submission("resume", ADA, whole)
     assert of_submission("stop", ADA, whole) == ""
+
+
+def test_a_search_that_is_not_complete_is_resumed(storage) -> None:
+    """Though every trial that it has made so far is finished."""
+    sweep = {"search": {"name": "optuna", "num_trials": 3}, "seeds": [0]}
+    trials = [storage.trial(seed=seed) for seed in range(2)]
+    submission = storage.submission(trials=trials, sweep=sweep)
+    for trial in trials:
+        storage.status(trial, "finished")
+    detail = Reading(storage.store).submission(submission.id)
+    assert detail.summary.health == ["nobody runs it: resume it to go on"]
+    assert of_submission("resume", ADA, detail) == ""
+
+
+def test_what_is_left_paused_is_resumed_by_itself(storage) -> None:
+    trials = [storage.trial(seed=seed) for seed in range(2)]
+    submission = storage.submission(trials=trials)
+    for trial, state in zip(trials, ("stopped", "finished"), strict=True):
+        storage.status(trial, state)
+    ask(submission, "pause", "ada", trials[0].id)
+    reading = Reading(storage.store)
+    detail = reading.submission(submission.id)
+    paused = "what is left of it is paused"
+    assert detail.summary.health == [f"nobody runs it: {paused}; resume that trial by trial"]
+    assert paused in of_submission("resume", ADA, detail)
+    one = reading.trial(submission.id, trials[0].id)
+    assert of_trial("resume", ADA, one, detail.summary) == ""

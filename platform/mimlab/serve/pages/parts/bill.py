@@ -11,6 +11,7 @@ from mimlab.cli.bars import duration
 from mimlab.search.bill import Bill as BillRecord
 from mimlab.search.bill import gib
 from mimlab.search.costs import Range
+from mimlab.search.hours_text import hours_text
 from mimlab.search.preview import Preview
 from mimlab.serve.pages.parts.frame import problem, section
 from mimlab.serve.pages.parts.site import Api
@@ -90,9 +91,9 @@ def _show(plan: Preview) -> None:
 def _bill(bill: BillRecord) -> None:
     with ui.element("div").classes("card"), ui.element("dl").classes("facts"):
         fact("wall time", _times(bill.wall_s))
-        fact(bill.unit, _numbers(bill.hours))
+        fact(bill.unit, _hours(bill.hours))
         if bill.limit_hours is not None:
-            fact(bill.limit_field, f"{bill.limit_hours:g}")
+            fact(bill.limit_field, f"{bill.limit_hours:,g}")
         fact("steps", f"{bill.steps:,}")
         free = "" if bill.free_bytes is None else f" of {gib(bill.free_bytes)} free"
         fact("storage", f"{gib(bill.storage_bytes)}{free}")
@@ -108,6 +109,6 @@ def _times(found: Range) -> str:
     return high if low == high else f"{low} to {high}"
 
 
-def _numbers(found: Range) -> str:
-    low, high = f"{found.low:,.3g}", f"{found.high:,.3g}"
+def _hours(found: Range) -> str:
+    low, high = hours_text(found.low), hours_text(found.high)
     return high if low == high else f"{low} to {high}"

@@ -20,6 +20,8 @@ ICONS: dict[Verb, str] = {
 }
 ASKED: tuple[Verb, ...] = ("stop", "pause")
 """What interrupts somebody's work is asked for twice."""
+BUDGETS = ("epochs", "images", "steps", "visible_tokens")
+"""What may be raised: hours are measured where a study is submitted, and nowhere else."""
 
 Act = Callable[[], Awaitable[None]]
 
@@ -78,12 +80,12 @@ async def done(act: Act) -> bool:
     return True
 
 
-async def ask_budget(steps: str) -> dict[str, float] | None:
-    """Which budget to raise, and to what; None where one thinks better of it. `steps`: of now."""
-    kinds = ["epochs", "images", "steps", "visible_tokens", "gpu_hours", "cpu_hours"]
+async def ask_budget(question: str, first: str) -> dict[str, float] | None:
+    """Which budget to raise, and to what; None where one thinks better of it. `first`: the kind
+    that is chosen already."""
     with ui.dialog() as dialog, ui.card():
-        ui.label(f"Raise its budget in all, which is {steps} now.")
-        kind = ui.select(kinds, value=steps.split()[-1], label="Budget")
+        ui.label(question)
+        kind = ui.select(list(BUDGETS), value=first, label="Budget")
         amount = ui.number("In all", min=0)
         with ui.row():
             main_button("Extend", lambda: dialog.submit(True))

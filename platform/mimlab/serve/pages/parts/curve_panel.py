@@ -42,10 +42,6 @@ class CurvePanel(Panel):
         cells = list(dict.fromkeys(trial.cell for trial in detail.trials))
         if self._cells.options != cells:
             self._cells.set_options(cells)
-        trials = {"trial": [trial.id for trial in detail.trials]}
-        found = await self.api.changed("/curves/metrics", list[str], trials)
-        if found:
-            self._metric.set_options(found, value=self._metric.value)
         await self._draw(detail)
 
     async def _changed(self) -> None:
@@ -59,16 +55,23 @@ class CurvePanel(Panel):
         shown = trials[:MOST_TRIALS]
         more = len(trials) - len(shown)
         self._note.text = f"{more} more trials are not drawn: choose some cells" if more else ""
-        params = {
-            "trial": [trial.id for trial in shown],
-            "metric": [str(self._metric.value)],
-            "points": POINTS,
-        }
+        if not shown:
+            self._draw_nothing()
+            return
         ask = self.api.changed if self._drawn else self.api.get
+        ids = [trial.id for trial in shown]
+        metrics = await ask("/curves/metrics", list[str], {"trial": ids})
+        if metrics:
+            chosen = str(self._metric.value)
+            self._metric.set_options(list(dict.fromkeys([*metrics, chosen])), value=chosen)
+        params = {"trial": ids, "metric": [str(self._metric.value)], "points": POINTS}
         curves = await ask("/curves", list[Curve], params)
         if curves is None:
             return
         self._drawn = True
+        if not curves:
+            self._draw_nothing()
+            return
         labels = {trial.id: trial.label for trial in shown}
         figure = figures.curves(curves, labels, {trial.id: trial.cell for trial in shown})
         layout = figure["layout"]
@@ -78,8 +81,9 @@ class CurvePanel(Panel):
             "title": {"text": self._metric.value},
         }
         layout["uirevision"] = f"{self._metric.value} {self._log.value}"
-        self._empty.set_visibility(not curves)
-        if curves:
-            self._figure.draw(figure)
-        else:
-            self._figure.clear()
+        self._empty.set_visibility(False)
+        self._figure.draw(figure)
+
+    def _draw_nothing(self) -> None:
+        self._empty.set_visibility(True)
+        self._figure.clear()

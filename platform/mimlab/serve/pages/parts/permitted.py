@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from typing import Literal
 
 from mimlab.serve.identity.permissions import Action, may, needed_role
-from mimlab.serve.reading.models import SubmissionSummary, TrialDetail
+from mimlab.serve.reading.models import (
+    Place,
+    SubmissionDetail,
+    SubmissionSummary,
+    TrialDetail,
+    TrialSummary,
+)
 from mimlab.serve.routes.session import Identity
 from mimlab.storage.lease import UNDER_WAY
 
@@ -21,8 +27,14 @@ _NEEDS: dict[Verb, Action] = {
     "fork": "fork",
     "extend": "extend",
 }
-_GOES_ON = ("pending", "stopped", "preempted", "lost")
-_FAILED = ("failed", "diverged")
+_GOES_ON = frozenset({"pending", "stopped", "preempted", "lost"})
+_FAILED = frozenset({"failed", "diverged"})
+_NOTHING_LEFT = "nothing of it is left to do"
+_QUEUED: Mapping[Place | None, str] = {
+    "waiting": "it waits in the queue already",
+    "started": "it is being started, or about to end",
+}
+"""What keeps a submission from being queued once more."""
 
 
 def why_not(verb: Verb, identity: Identity, owner: str) -> str:
@@ -35,47 +47,76 @@ def why_not(verb: Verb, identity: Identity, owner: str) -> str:
     return f"that takes the role {needed_role(action)}; you are a {identity.role}"
 
 
-def of_submission(verb: Verb, identity: Identity, summary: SubmissionSummary) -> str:
+def of_submission(verb: Verb, identity: Identity, detail: SubmissionDetail) -> str:
     """Why this cannot be done to a submission; empty where it can."""
-    return why_not(verb, identity, summary.user) or _by_state(
-        verb, summary.trials, driven=summary.driver_alive is not False
-    )
+    return why_not(verb, identity, detail.summary.user) or _of_whole(verb, detail)
 
 
 def of_trial(
     verb: Verb, identity: Identity, detail: TrialDetail, submission: SubmissionSummary
 ) -> str:
     """Why this cannot be done to a trial; empty where it can."""
-    refused = why_not(verb, identity, submission.user)
-    if refused:
-        return refused
-    if verb == "fork":
-        return "" if detail.checkpoints else "it has no checkpoint to begin at yet"
-    driven = submission.driver_alive is not False
-    if verb in ("stop", "pause") and driven and detail.summary.state not in {*UNDER_WAY, "lost"}:
-        return f"it is {detail.summary.state}"
-    if verb in ("resume", "retry failed"):
-        driven = False  # a living driver takes back what was stopped or paused
-    if verb == "resume" and detail.summary.state in ("running", "probing"):
-        return "it runs"
-    return _by_state(verb, [detail.summary.state], driven=driven)
+    return why_not(verb, identity, submission.user) or _of_one(verb, detail.summary, submission)
 
 
-def _by_state(verb: Verb, states: Collection[str], *, driven: bool) -> str:
-    found = set(states)
+def _of_whole(verb: Verb, detail: SubmissionDetail) -> str:
+    summary, driven = detail.summary, _is_driven(detail.summary)
+    # What is paused goes on only by itself.
+    found = {trial.state for trial in detail.trials if not trial.paused}
     match verb:
         case "stop" | "pause":
-            return "" if driven else "nobody runs it"
+            return "" if driven or summary.queued else "nobody runs it"
         case "resume":
             if driven:
                 lost = "; what is lost of it is resumed on its own page" if "lost" in found else ""
                 return f"it runs{lost}"
-            return "" if found & set(_GOES_ON) else "nothing of it is left to do"
+            if found & _GOES_ON or len(detail.trials) < summary.num_trials:
+                return _QUEUED.get(summary.queued, "")
+            paused = any(trial.state in _GOES_ON for trial in detail.trials)
+            return "what is left of it is paused: open that" if paused else _NOTHING_LEFT
         case "retry failed":
-            if not found & set(_FAILED):
+            if not found & _FAILED:
                 return "nothing of it has failed"
-            return "it runs; retry when it has ended" if driven else ""
+            if driven:
+                return "it runs; retry when it has ended"
+            return _QUEUED.get(summary.queued, "")
         case "extend":
-            return "" if found & {"finished"} else "it has not finished"
+            if not any(trial.state == "finished" for trial in detail.trials):
+                return "it has not finished"
+            without = sum(not trial.has_checkpoint for trial in detail.trials)
+            return f"{without} of its trials have no checkpoint to go on from" if without else ""
         case "fork":
             return "a fork begins at one of its trials: open one"
+
+
+def _of_one(verb: Verb, trial: TrialSummary, submission: SubmissionSummary) -> str:
+    driven, state = _is_driven(submission), trial.state
+    match verb:
+        case "stop" | "pause":
+            if not driven:
+                return "nobody runs it"
+            return "" if state in {*UNDER_WAY, "lost"} else f"it is {state}"
+        case "resume":
+            if state in ("running", "probing") and not trial.paused:
+                return "it runs"
+            if state not in {*_GOES_ON, *UNDER_WAY}:
+                return _NOTHING_LEFT
+            if not driven:
+                return _QUEUED.get(submission.queued, "")
+            waits = state == "pending" and not trial.paused
+            return "it waits for its turn" if waits else ""
+        case "retry failed":
+            if state not in _FAILED:
+                return "it has not failed"
+            return "" if driven else _QUEUED.get(submission.queued, "")
+        case "fork":
+            return "" if trial.has_checkpoint else "it has no checkpoint to begin at yet"
+        case "extend":
+            if state != "finished":
+                return "it has not finished"
+            return "" if trial.has_checkpoint else "it has no checkpoint to go on from"
+
+
+def _is_driven(submission: SubmissionSummary) -> bool:
+    """Whether it is run, or may be: a driver elsewhere has to be watched for a while first."""
+    return submission.driver_alive is not False

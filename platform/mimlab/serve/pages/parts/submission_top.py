@@ -62,7 +62,7 @@ class SubmissionTop:
                     ui.link("its job", job_page(self._id), new_tab=True)
         self._health.text = "\n".join(summary.health)
         for verb, button in self._buttons.items():
-            button.allow(of_submission(verb, self._identity, summary))
+            button.allow(of_submission(verb, self._identity, detail))
 
     async def _place(self) -> str:
         try:
@@ -77,7 +77,9 @@ class SubmissionTop:
         async def act() -> None:
             path = f"/submissions/{self._id}"
             if verb == "extend":
-                budget = await ask_budget("as the study says epochs")
+                budget = await ask_budget(
+                    "How much shall each of its trials have in all?", "epochs"
+                )
                 if budget is not None:
                     await self._api.post(f"{path}/extend", {"budget": budget})
                     ui.notify("It goes on with the raised budget.")

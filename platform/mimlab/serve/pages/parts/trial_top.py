@@ -70,7 +70,9 @@ class TrialTop:
                 case "fork":
                     await self._fork(detail, path)
                 case "extend":
-                    budget = await ask_budget(f"{detail.summary.total_steps:,} steps")
+                    steps = f"{detail.summary.total_steps:,} steps"
+                    asked = f"It has {steps}: how much shall it have in all?"
+                    budget = await ask_budget(asked, "steps")
                     if budget is not None:
                         launched = await self._api.post(f"{path}/extend", {"budget": budget})
                         ui.navigate.to(f"/submissions/{launched['submission']}")

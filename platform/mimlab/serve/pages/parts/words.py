@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mimlab.cli.bars import duration
+from mimlab.search.hours_text import hours_text
 from mimlab.serve.reading.models import SubmissionSummary
 
 
@@ -20,7 +21,7 @@ def hours(summary: SubmissionSummary) -> str:
     """`12.5 of 200`; `…` while they are counted."""
     if summary.hours_spent is None:
         return "…"
-    spent = f"{summary.hours_spent:,.3g}"
+    spent = hours_text(summary.hours_spent)
     return spent if summary.hours_limit is None else f"{spent} of {summary.hours_limit:,g}"
 
 
@@ -28,13 +29,13 @@ def hours_left(summary: SubmissionSummary) -> str:
     """What the limit leaves; empty without one."""
     if summary.hours_limit is None or summary.hours_spent is None:
         return ""
-    return f"{max(0.0, summary.hours_limit - summary.hours_spent):,.3g}"
+    return hours_text(max(0.0, summary.hours_limit - summary.hours_spent))
 
 
 def spending(summary: SubmissionSummary) -> str:
     """`12.5 GPU h, 187 left`."""
     unit = summary.hours_unit.removesuffix("-hours")
-    spent = "…" if summary.hours_spent is None else f"{summary.hours_spent:,.3g}"
+    spent = "…" if summary.hours_spent is None else hours_text(summary.hours_spent)
     left = hours_left(summary)
     return f"{spent} {unit} h, {left} left" if left else f"{spent} {unit} h"
 
