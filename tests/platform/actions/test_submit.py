@@ -10,7 +10,7 @@ import torch
 from mimlab.actions import audit
 from mimlab.actions.ray_jobs import RayJobs, refuse_large
 from mimlab.actions.submit import STUDY, refuse_local, submit
-from mimlab.errors import UserError
+from mimlab.errors import NotNow, UserError
 from mimlab.spec.checks import legal_trials
 from mimlab.spec.load import load_study, load_study_text
 from mimlab.storage.store import Store
@@ -153,5 +153,5 @@ def test_a_package_that_is_too_large_is_refused_with_its_size(tmp_path: Path) ->
 def test_a_head_that_does_not_answer_is_named(tiny_study, store) -> None:
     port = free_port()
     nobody = RayJobs(f"http://127.0.0.1:{port}")
-    with pytest.raises(UserError, match=f"127.0.0.1:{port}: no Ray dashboard answers there"):
+    with pytest.raises(NotNow, match=f"127.0.0.1:{port}: no Ray dashboard answers there"):
         nobody.state("tiny-20260101-000000")
