@@ -60,21 +60,26 @@ class RayJobs:
         self._host = parts.hostname
         self._named_python = python
 
-    @functools.cached_property
+    @property
     def is_remote(self) -> bool:
         """Whether the head is another machine, which need not see this one's folders.
 
-        An address of this machine may be a tunnel's end, so that the head is asked for its nodes;
-        False where it does not answer.
+        An address of this machine may be a tunnel's end, so that the head is asked for its nodes,
+        until it has answered; False meanwhile.
         """
         if not _is_here(self._host):
             return True
         try:
-            answer = self._asked("_do_request", "GET", "/nodes?view=hostnamelist")
-            names = answer.json()["data"]["hostNameList"]
+            names = self._nodes
         except (UserError, NotNow, ValueError, LookupError, TypeError):
             return False
         return bool(names) and socket.gethostname() not in names
+
+    @functools.cached_property
+    def _nodes(self) -> list[str]:
+        """Host names of the cluster's nodes when it was first asked for them."""
+        answer = self._asked("_do_request", "GET", "/nodes?view=hostnamelist")
+        return answer.json()["data"]["hostNameList"]
 
     @property
     def _python(self) -> str:

@@ -92,11 +92,16 @@ def sent(text: str, store: Store, head: RayJobs, *changes: str) -> SubmissionFol
     return folder
 
 
+class FromAfar(RayJobs):
+    """A head, as it is for a machine that sees none of its folders."""
+
+    @property
+    def is_remote(self) -> bool:
+        return True
+
+
 def from_afar(head: RayJobs) -> RayJobs:
-    """The same head, as it is for a machine that sees none of its folders."""
-    found = RayJobs(head.address, python=sys.executable)
-    found.is_remote = True
-    return found
+    return FromAfar(head.address, python=sys.executable)
 
 
 def has_checkpoint(trial: TrialFolder) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import http.server
+import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -134,6 +137,33 @@ def test_a_head_on_this_machine_takes_any_folder() -> None:
     assert not near.is_remote and FAR.is_remote
     refuse_local(None, near)
     refuse_local("runs", near)
+
+
+class OfAHead(http.server.BaseHTTPRequestHandler):
+    """Answers as the dashboard of a head on another machine, at the far end of a tunnel."""
+
+    def do_GET(self) -> None:
+        version = self.path.startswith("/api/version")
+        told = {"ray_version": "2.60.0"} if version else {"data": {"hostNameList": ["node-7"]}}
+        body = json.dumps(told).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_request(self, code: object = "-", size: object = "-") -> None:
+        """Say nothing."""
+
+
+def test_a_tunnel_that_comes_up_late_leads_to_another_machine_all_the_same() -> None:
+    port = free_port()
+    jobs = RayJobs(f"http://127.0.0.1:{port}")
+    assert not jobs.is_remote  # nobody knows yet
+    with http.server.ThreadingHTTPServer(("127.0.0.1", port), OfAHead) as tunnel:
+        threading.Thread(target=tunnel.serve_forever, daemon=True).start()
+        assert jobs.is_remote
+        tunnel.shutdown()
+    assert jobs.is_remote
 
 
 @pytest.mark.parametrize("address", ["head:8265", "ray://head:10001", "http://", ""])
