@@ -9,7 +9,7 @@ from mimlab.actions.forking import Fork, forked
 from mimlab.actions.launch import Launcher
 from mimlab.actions.named import target_of
 from mimlab.actions.resume import start_driver
-from mimlab.errors import UserError
+from mimlab.errors import NotNow, UserError
 from mimlab.search.submission import StudyFile, new_submission_id, write_submission
 from mimlab.spec.study import Study
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
@@ -55,7 +55,7 @@ def start_forks(submission: SubmissionFolder, launcher: Launcher) -> None:
     """Start what `write_forks` has made. Raises UserError that says what else starts it."""
     try:
         start_driver(submission, launcher)
-    except UserError as error:
+    except (UserError, NotNow) as error:  # the same command would write it once more
         raise UserError(
             f"{error}; it is written all the same: `mimlab resume {submission.id}` starts it later"
         ) from error

@@ -8,7 +8,10 @@ from typing import Protocol, runtime_checkable
 
 @runtime_checkable
 class Launcher(Protocol):
-    """Starts `mimlab` with given words, so that it outlives whoever asked for it."""
+    """Starts `mimlab` with given words, so that it outlives whoever asked for it.
+
+    Every method raises NotNow where a cluster has to be asked that does not answer.
+    """
 
     def start(self, submission_id: str, words: list[str], working_dir: Path | None) -> None:
         """Start `mimlab WORDS` for a submission, once more where it was started before.

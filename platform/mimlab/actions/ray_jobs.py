@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mimlab.actions.launch import tail
-from mimlab.errors import UserError
+from mimlab.errors import NotNow, UserError
 
 MAX_BYTES = 250 * 2**20
 """Of what is sent along with a job: Ray keeps it in the head's memory and takes 512 MB at most."""
@@ -60,21 +60,26 @@ class RayJobs:
         self._host = parts.hostname
         self._named_python = python
 
-    @functools.cached_property
+    @property
     def is_remote(self) -> bool:
         """Whether the head is another machine, which need not see this one's folders.
 
-        An address of this machine may be a tunnel's end, so that the head is asked for its nodes;
-        False where it does not answer.
+        An address of this machine may be a tunnel's end, so that the head is asked for its nodes,
+        until it has answered; False meanwhile.
         """
         if not _is_here(self._host):
             return True
         try:
-            answer = self._asked("_do_request", "GET", "/nodes?view=hostnamelist")
-            names = answer.json()["data"]["hostNameList"]
-        except (UserError, ValueError, LookupError, TypeError):
+            names = self._nodes
+        except (UserError, NotNow, ValueError, LookupError, TypeError):
             return False
         return bool(names) and socket.gethostname() not in names
+
+    @functools.cached_property
+    def _nodes(self) -> list[str]:
+        """Host names of the cluster's nodes when it was first asked for them."""
+        answer = self._asked("_do_request", "GET", "/nodes?view=hostnamelist")
+        return answer.json()["data"]["hostNameList"]
 
     @property
     def _python(self) -> str:
@@ -100,7 +105,7 @@ class RayJobs:
         )
 
     def state(self, submission_id: str) -> str | None:
-        """See `Launcher`. Raises UserError where the cluster does not answer."""
+        """See `Launcher`."""
         jobs = self._jobs(submission_id)
         return _STATES[jobs[-1].status] if jobs else None
 
@@ -162,7 +167,8 @@ class RayJobs:
         try:
             return getattr(self._client, method)(*args, **kwargs)
         except (RayError, OSError, RuntimeError, ValueError) as error:
-            raise UserError(f"{self.address}: {_words(error)}") from error
+            kind = NotNow if _is_away(error) else UserError
+            raise kind(f"{self.address}: {_words(error)}") from error
 
     @functools.cached_property
     def _client(self) -> Any:
@@ -188,7 +194,14 @@ def refuse_large(package: Path) -> None:
         )
 
 
-def _words(error: BaseException) -> str:
+def _is_away(error: Exception) -> bool:
+    """Whether nobody answered: Ray's own ConnectionError, or one of `requests`, an OSError too."""
+    return isinstance(error, OSError) and "connect" in str(error).lower()
+
+
+def _words(error: Exception) -> str:
+    if _is_away(error):
+        return "no Ray dashboard answers there; start the cluster, or name another address"
     if _NO_AGENT in str(error):
         return (
             f"{_NO_AGENT}: the head takes no jobs; its dashboard_agent.log says why (mostly its "
@@ -198,8 +211,6 @@ def _words(error: BaseException) -> str:
     said = lines[0] if lines else type(error).__name__
     if "401" in said or "nauthor" in said or "token" in said.lower():
         return f"the head refuses this user ({said}); RAY_AUTH_TOKEN must be that of its cluster"
-    if isinstance(error, ConnectionError) or "connect" in said.lower():
-        return "no Ray dashboard answers there; start the cluster, or name another address"
     return said
 
 

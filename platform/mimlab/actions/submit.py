@@ -54,7 +54,8 @@ def submit(
             working folder.
 
     Raises UserError for whatever can be seen from here: YAML, combinations that are not legal, data
-    that are missing. The driver checks the rest, and says so in its log.
+    that are missing. The driver checks the rest, and says so in its log. Raises NotNow where the
+    cluster, which knows what ids are taken, does not answer.
     """
     origin = (origin or Path(STUDY)).absolute()
     changes = [absolute_override(each) for each in overrides]

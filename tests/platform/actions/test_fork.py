@@ -14,7 +14,7 @@ from mimlab.actions.fork import fork
 from mimlab.actions.inheritance import first_step
 from mimlab.actions.resume import resume_submission
 from mimlab.data.segments import Place
-from mimlab.errors import TrialError, UserError
+from mimlab.errors import NotNow, TrialError, UserError
 from mimlab.search.submission import reopen
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
 from mimlab.storage.forks import awaited_steps
@@ -51,7 +51,7 @@ def test_a_fork_that_cannot_be_started_now_is_resumed_later(
     parent, recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
-        raise UserError("the head does not answer")
+        raise NotNow("the head does not answer")
 
     with monkeypatch.context() as patched:
         patched.setattr(recorder, "start", refuse)

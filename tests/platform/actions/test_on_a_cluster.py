@@ -19,7 +19,7 @@ from mimlab.actions.resume import resume_submission, resume_trial
 from mimlab.actions.status import standing
 from mimlab.actions.stop import stop_submission
 from mimlab.actions.submit import submit
-from mimlab.errors import UserError
+from mimlab.errors import NotNow, UserError
 from mimlab.storage import lease
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
 from mimlab.storage.journal import read_points
@@ -65,7 +65,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayJobs]:
 def answers(jobs: RayJobs) -> bool:
     try:
         jobs.state("none")
-    except UserError:
+    except (UserError, NotNow):
         return False
     return True
 
@@ -92,11 +92,16 @@ def sent(text: str, store: Store, head: RayJobs, *changes: str) -> SubmissionFol
     return folder
 
 
+class FromAfar(RayJobs):
+    """A head, as it is for a machine that sees none of its folders."""
+
+    @property
+    def is_remote(self) -> bool:
+        return True
+
+
 def from_afar(head: RayJobs) -> RayJobs:
-    """The same head, as it is for a machine that sees none of its folders."""
-    found = RayJobs(head.address, python=sys.executable)
-    found.is_remote = True
-    return found
+    return FromAfar(head.address, python=sys.executable)
 
 
 def has_checkpoint(trial: TrialFolder) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import http.server
+import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ import torch
 from mimlab.actions import audit
 from mimlab.actions.ray_jobs import RayJobs, refuse_large
 from mimlab.actions.submit import STUDY, refuse_local, submit
-from mimlab.errors import UserError
+from mimlab.errors import NotNow, UserError
 from mimlab.spec.checks import legal_trials
 from mimlab.spec.load import load_study, load_study_text
 from mimlab.storage.store import Store
@@ -136,6 +139,33 @@ def test_a_head_on_this_machine_takes_any_folder() -> None:
     refuse_local("runs", near)
 
 
+class OfAHead(http.server.BaseHTTPRequestHandler):
+    """Answers as the dashboard of a head on another machine, at the far end of a tunnel."""
+
+    def do_GET(self) -> None:
+        version = self.path.startswith("/api/version")
+        told = {"ray_version": "2.60.0"} if version else {"data": {"hostNameList": ["node-7"]}}
+        body = json.dumps(told).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_request(self, code: object = "-", size: object = "-") -> None:
+        """Say nothing."""
+
+
+def test_a_tunnel_that_comes_up_late_leads_to_another_machine_all_the_same() -> None:
+    port = free_port()
+    jobs = RayJobs(f"http://127.0.0.1:{port}")
+    assert not jobs.is_remote  # nobody knows yet
+    with http.server.ThreadingHTTPServer(("127.0.0.1", port), OfAHead) as tunnel:
+        threading.Thread(target=tunnel.serve_forever, daemon=True).start()
+        assert jobs.is_remote
+        tunnel.shutdown()
+    assert jobs.is_remote
+
+
 @pytest.mark.parametrize("address", ["head:8265", "ray://head:10001", "http://", ""])
 def test_an_address_of_another_kind_is_refused(address: str) -> None:
     with pytest.raises(UserError, match="http://HOST:8265"):
@@ -153,5 +183,5 @@ def test_a_package_that_is_too_large_is_refused_with_its_size(tmp_path: Path) ->
 def test_a_head_that_does_not_answer_is_named(tiny_study, store) -> None:
     port = free_port()
     nobody = RayJobs(f"http://127.0.0.1:{port}")
-    with pytest.raises(UserError, match=f"127.0.0.1:{port}: no Ray dashboard answers there"):
+    with pytest.raises(NotNow, match=f"127.0.0.1:{port}: no Ray dashboard answers there"):
         nobody.state("tiny-20260101-000000")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import anyio
 from starlette.requests import HTTPConnection
-from starlette.responses import RedirectResponse
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mimlab.serve.errors import ApiError
+from mimlab.errors import NotNow, UserError
+from mimlab.serve.errors import AWAY_S, ApiError
 from mimlab.serve.identity.callers import Callers
 from mimlab.serve.security.headers import API
+from mimlab.storage.filesystems import RemoteError
 
 LOGIN = "/login"
 _OPEN = (API, LOGIN, "/_nicegui", "/favicon.ico")
@@ -25,10 +28,19 @@ class PageGate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not scope["path"].startswith(_OPEN):
-            try:
-                self._callers.of(HTTPConnection(scope))
-            except ApiError as error:
-                found = error.response() if error.status != 401 else RedirectResponse(LOGIN, 303)
-                await found(scope, receive, send)
+            # Users are in the storage, and whoever waits for that here holds up every page.
+            refusal = await anyio.to_thread.run_sync(self._refusal, HTTPConnection(scope))
+            if refusal is not None:
+                await refusal(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+    def _refusal(self, connection: HTTPConnection) -> Response | None:
+        """What is answered instead of a page; None for whoever may see pages."""
+        try:
+            self._callers.of(connection)
+        except ApiError as error:
+            return error.response() if error.status != 401 else RedirectResponse(LOGIN, 303)
+        except (NotNow, RemoteError, UserError) as error:
+            return PlainTextResponse(str(error), 503, {"Retry-After": str(AWAY_S)})
+        return None

@@ -61,7 +61,7 @@ class Site:
 
     def __init__(
         self,
-        root: Path,
+        root: Path | str,
         cluster: Cluster,
         *roots: str,
         host: str = "127.0.0.1",
@@ -115,11 +115,11 @@ class Client:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
-    """Starts dashboards of one storage."""
+    """Starts dashboards of one storage, a folder unless another one is named."""
     made: list[Site] = []
 
-    def start(*roots: str, **changes: Any) -> Site:
-        made.append(Site(tmp_path / "results", Cluster(), *roots, **changes))
+    def start(*roots: str, storage: str | None = None, **changes: Any) -> Site:
+        made.append(Site(storage or tmp_path / "results", Cluster(), *roots, **changes))
         return made[-1]
 
     yield start

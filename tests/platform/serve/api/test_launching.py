@@ -282,13 +282,18 @@ def test_the_queue_does_not_hide_that_a_cluster_is_elsewhere(site: Callable) -> 
     assert not is_elsewhere(Queued(queue, here, "ada"))
 
 
-def test_while_ray_is_away_history_is_there_and_what_only_ray_has_says_so(
-    site: Callable, tiny_submission: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dashboard = site()
+@pytest.fixture
+def gone() -> RayJobs:
+    """Jobs of a Ray that is away."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        gone = RayJobs(f"http://127.0.0.1:{free.getsockname()[1]}")
+        return RayJobs(f"http://127.0.0.1:{free.getsockname()[1]}")
+
+
+def test_while_ray_is_away_history_is_there_and_what_only_ray_has_says_so(
+    site: Callable, tiny_submission: str, gone: RayJobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dashboard = site()
     monkeypatch.setattr(dashboard.services.admission, "launcher", gone)
     client = dashboard.client()
     assert [s["id"] for s in client("GET", "/submissions").json()] == [tiny_submission]
@@ -300,6 +305,19 @@ def test_while_ray_is_away_history_is_there_and_what_only_ray_has_says_so(
         answer = client("GET", f"/submissions/{tiny_submission}/{asked}")
         assert answer.status_code == 503
         assert "no Ray dashboard answers there" in answer.json()["error"]["message"]
+
+
+def test_a_study_that_is_submitted_while_ray_is_away_may_be_sent_again(
+    site: Callable, study: str, gone: RayJobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dashboard = site()
+    monkeypatch.setattr(dashboard.services.admission, "launcher", gone)
+    client = dashboard.client()
+    answer = client("POST", "/submissions", json={"text": study})
+    assert answer.status_code == 503
+    assert "no Ray dashboard answers there" in answer.json()["error"]["message"]
+    assert int(answer.headers["Retry-After"]) > 0
+    assert client("GET", "/queue").json()["entries"] == []
 
 
 @pytest.mark.slow

@@ -24,18 +24,18 @@ START_S = 240.0
 
 
 @pytest.fixture(scope="module")
-def serve() -> Iterator[Callable[[Path], str]]:
-    """Serves a storage by `mimlab dashboard`; gives the address."""
+def serve() -> Iterator[Callable[..., str]]:
+    """Serves a storage by `mimlab dashboard`, with these options; gives the address."""
     processes: list[subprocess.Popen[bytes]] = []
 
-    def started(root: Path) -> str:
+    def started(root: Path, *options: str) -> str:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         command = [sys.executable, "-P", "-m", "mimlab.cli.main", "dashboard"]
         path = os.pathsep.join(sys.path)
         process = subprocess.Popen(
-            [*command, "--storage", str(root), "--port", str(port)],
+            [*command, "--storage", str(root), "--port", str(port), *options],
             env=os.environ | {"PYTHONPATH": path},
         )
         processes.append(process)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mimlab.serve.identity.users import Users
-from mimlab.serve.queue.records import Need, QueueEntry
+from mimlab.serve.queue.records import EntryState, Need, QueueEntry
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -235,6 +236,32 @@ def test_the_page_of_what_has_not_begun_turns_into_the_submission_s_own(
     submission = "late-20260115-101501"
     page.goto(f"{address}/submissions/{submission}")
     page.get_by_text(f"there is no submission '{submission}'").wait_for()
+    queue(written, submission, "withdrawn")
+    page.goto(f"{address}/submissions/{submission}")
+    page.get_by_text("It was taken out of the queue").wait_for()
+    written.submission(submission, [written.trial("random", 0.5)])
+    page.get_by_role("link", name="random 0.5 · seed 0").wait_for()
+
+
+def test_what_has_started_is_shown_while_ray_is_away(
+    page: Page, serve: Callable, storage_at: Any, tmp_path: Path
+) -> None:
+    storage, submission = storage_at(tmp_path / "runs"), "begun-20260115-101501"
+    queue(storage, submission, "started")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        gone = f"http://127.0.0.1:{free.getsockname()[1]}"
+    address = serve(storage.store.root, "--address", gone)
+    page.goto(f"{address}/submissions/{submission}")
+    page.get_by_text("no Ray dashboard answers there").wait_for()
+    assert page.get_by_text("Its driver starts.").is_visible()
+    assert page.locator("header").count() == 1
+    storage.submission(submission, [storage.trial("random", 0.5)])
+    page.get_by_role("link", name="random 0.5 · seed 0").wait_for()
+
+
+def queue(storage: Any, submission: str, state: EntryState) -> None:
+    """Write what the queue knows of a submission that has no folder yet."""
     entry = QueueEntry(
         number=1,
         submission=submission,
@@ -242,14 +269,10 @@ def test_the_page_of_what_has_not_begun_turns_into_the_submission_s_own(
         words=[],
         has_code=False,
         need=Need(gpus=0, cpus=1),
-        state="withdrawn",
+        state=state,
         queued="2026-01-15T10:15:01Z",
     )
-    written.store.write_record("queue/000000001.json", entry)
-    page.goto(f"{address}/submissions/{submission}")
-    page.get_by_text("It was taken out of the queue").wait_for()
-    written.submission(submission, [written.trial("random", 0.5)])
-    page.get_by_role("link", name="random 0.5 · seed 0").wait_for()
+    storage.store.write_record("queue/000000001.json", entry)
 
 
 def test_what_is_not_there_is_said(page: Page, address: str) -> None:

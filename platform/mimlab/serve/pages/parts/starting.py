@@ -7,6 +7,7 @@ from nicegui import ui
 
 from mimlab.serve.pages.parts.frame import frame, heading
 from mimlab.serve.pages.parts.live import follow, notice
+from mimlab.serve.pages.parts.refused import Refused
 from mimlab.serve.pages.parts.site import Api
 from mimlab.serve.pages.parts.text import text_of
 from mimlab.serve.reading.models import SubmissionDetail
@@ -36,6 +37,7 @@ async def starting(request: Request, submission_id: str, api: Api, identity: Ide
         state = ui.label().props('role="status"')
         problem = ui.label().classes("problem")
         ui.link("The queue", "/queue")
+        unheard = ui.label().classes("problem")
         log = ui.element("div").classes("card")
         known: list[str] = []
 
@@ -43,13 +45,21 @@ async def starting(request: Request, submission_id: str, api: Api, identity: Ide
             state.text = _STATES[item.state]
             problem.text = item.problem
             if item.state in ("started", "ended"):
-                lines = (await api.get(f"{path}/log", LogTail, {"lines": LINES})).lines
-                if lines != known:
-                    known[:] = lines
-                    log.clear()
-                    with log:
-                        text_of(lines, label="What its driver said")
+                await listen()
             log.set_visibility(bool(known))
+
+        async def listen() -> None:
+            try:
+                lines = (await api.get(f"{path}/log", LogTail, {"lines": LINES})).lines
+            except Refused as refused:  # what the storage knows is shown without Ray, too
+                unheard.text = str(refused)
+                return
+            unheard.text = ""
+            if lines != known:
+                known[:] = lines
+                log.clear()
+                with log:
+                    text_of(lines, label="What its driver said")
 
         async def look() -> None:
             if await api.found(path, SubmissionDetail) is not None:
