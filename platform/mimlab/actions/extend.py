@@ -18,6 +18,7 @@ from mimlab.actions.named import Target, target_of
 from mimlab.errors import UserError
 from mimlab.search.submission import StudyFile
 from mimlab.spec.study import Study, study_model
+from mimlab.spec.sweep import OptunaSearch, SweepConfig
 from mimlab.storage.folders import TrialFolder
 from mimlab.storage.store import Store
 from mimlab.train.config import Budget
@@ -94,4 +95,8 @@ def _study(target: Target, forks: list[Fork], change: str) -> tuple[Study, Study
         text=store.read(submission.file("study.yaml")).decode(),
         options=[*record.options, "--set", change],
     )
-    return study.model_copy(update={"train": train, "storage": str(store.root)}), file
+    update = {"train": train, "storage": str(store.root)}
+    if isinstance(study.sweep.search, OptunaSearch):
+        # What the search had chosen by then; the extension looks for no other points.
+        update["sweep"] = SweepConfig(seeds=study.sweep.seeds, stopping=study.sweep.stopping)
+    return study.model_copy(update=update), file

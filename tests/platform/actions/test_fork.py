@@ -16,6 +16,7 @@ from mimlab.actions.resume import resume_submission
 from mimlab.data.segments import Place
 from mimlab.errors import NotNow, TrialError, UserError
 from mimlab.search.submission import reopen
+from mimlab.serve.reading.reader import Reading
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
 from mimlab.storage.forks import awaited_steps
 from mimlab.storage.records import StartRecord, TrialRecord
@@ -214,6 +215,23 @@ def test_every_trial_of_a_submission_is_extended(submission, parent, recorder, c
     assert [record.parent_step for record in records] == [20, 24]
     assert extended.record().options[-2:] == ["--set", "train.budget.epochs=4"]
     assert reopen(extended).trials == records
+
+
+def test_the_extension_of_a_search_is_complete(
+    tmp_path, create_tiny, recorder, checkpointed
+) -> None:
+    search = "{name: optuna, num_trials: 5, startup_trials: 2, metric: probe/knn/top1}"
+    axes = "sweep.axes={masking.ratio: {low: 0.3, high: 0.9}}"
+    searched = create_tiny(tmp_path, axes, f"sweep.search={search}", "sweep.seeds=[0]").submission
+    for trial in searched.trials():
+        checkpointed(trial, 24)
+    found = extend(searched.store, searched.id, {"epochs": 4.0}, launcher=recorder, by="ada")
+    extended = SubmissionFolder(searched.store, found)
+    assert len(extended.trials()) == len(searched.trials()) < 5
+    planned = reopen(extended)
+    assert planned.space is None and planned.num_trials == len(searched.trials())
+    summary = Reading(searched.store).submission(found).summary
+    assert summary.num_trials == len(searched.trials())
 
 
 @pytest.mark.parametrize(
