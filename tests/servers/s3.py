@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import select
 import socket
 import subprocess
@@ -35,6 +36,9 @@ def s3_serving() -> Iterator[str]:
         server.wait()
 
 
+_REQUEST = re.compile(rb"(GET|HEAD|PUT|POST|DELETE) \S+ HTTP/")
+
+
 class Proxy:
     """Stands between a client and a server; while `away`, it answers as an overloaded service."""
 
@@ -47,6 +51,8 @@ class Proxy:
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self.away = False
         self.refused = 0
+        self.asked: list[bytes] = []
+        """The first line of every request."""
         self.answers_lost = 0
         """So many of the next are: the server does as asked, and the client hears nothing."""
         self.lost_to = b""
@@ -71,6 +77,8 @@ class Proxy:
                     data = end.recv(1 << 16)
                     if not data:
                         return
+                    if end is client and _REQUEST.match(data):
+                        self.asked.append(data.splitlines()[0])
                     if end is client and self.away:
                         self._refuse(client)
                         return

@@ -11,8 +11,6 @@ import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.fs as pafs
-
 from mimlab.errors import UserError
 from mimlab.storage.files import Files, FileSize
 from mimlab.storage.filesystems import (
@@ -78,12 +76,25 @@ class BucketFiles(Files):
         return sorted(name for name in names if not name.startswith("."))
 
     def sizes(self, folder: str) -> dict[str, FileSize]:
-        entries = (self._root / folder).entries(recursive=True)
-        return {
-            name: FileSize(info.size or 0, (info.mtime_ns or 0) / 1e9)
-            for name, info in entries
-            if info.type == pafs.FileType.File
-        }
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        target = self._root / folder
+        prefix = f"{target.path.strip('/')}/".lstrip("/")
+        try:
+            # pyarrow's listings hold no ETags.
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=target.authority, Prefix=prefix
+            )
+            return {
+                found["Key"][len(prefix) :]: FileSize(
+                    found["Size"], found["LastModified"].timestamp(), found["ETag"]
+                )
+                for page in pages
+                for found in page.get("Contents", ())
+                if not found["Key"].endswith("/")  # which stands for a folder
+            }
+        except (BotoCoreError, ClientError) as error:
+            raise remote_error(str(target), str(error)) from error
 
     def exists(self, path: str) -> bool:
         return (self._root / path).exists()

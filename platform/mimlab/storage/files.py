@@ -17,11 +17,13 @@ REMOVED = ".removed."
 
 @dataclass(frozen=True)
 class FileSize:
-    """What a file takes."""
+    """What a listing tells of a file."""
 
     num_bytes: int
     modified_s: float
     """By the storage's clock, Unix seconds: tells old from new, never an order."""
+    version: str = ""
+    """An object's ETag: another one wherever its content is another. Empty in a folder."""
 
 
 class Files(ABC):

@@ -34,7 +34,7 @@ BATCH = 64
 class Storage:
     """Writes submissions and trials one by one."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path | str) -> None:
         self.store = Store(root)
 
     def submission(

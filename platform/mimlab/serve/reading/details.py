@@ -82,7 +82,7 @@ def log_tail(files: CachedFiles, trial_id: str, lines: int = LOG_LINES) -> list[
             return []
         return text.splitlines()[-lines:]
     names = files.list(path)[-lines:]
-    return [files.store.read(f"{path}/{name}").decode(errors="replace").strip() for name in names]
+    return [text.strip() for text in files.texts([f"{path}/{name}" for name in names])]
 
 
 def run_page(link: MlflowLink | None, mlflow: MlflowWatch) -> str | None:

@@ -2,52 +2,41 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mimlab.serve.reading.listings import Stamp, listings_of
 from mimlab.storage.records import Record
 from mimlab.storage.store import Store
 
 RecordT = TypeVar("RecordT", bound=Record)
 ValueT = TypeVar("ValueT")
 
-Stamp = tuple[int, int, int]
-"""inode, bytes, nanoseconds of the last change."""
-
-SETTLED_S = 1.0
-"""A file that changed so recently may change again without looking any different: a folder's clock
-has steps of milliseconds, and a freed inode is given out again. Such a one is read every time."""
 BUCKET_THREADS = 32
 
 
 class CachedFiles:
-    """Reads records and listings, again only where they have changed.
-
-    In a bucket, where to ask whether an object has changed takes as long as to read it, what may
-    change is always read; many at once are read in parallel.
-    """
+    """Reads records and listings, again only where they have changed; in a bucket many at once."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._local = os.fspath(store.root) if isinstance(store.root, Path) else None
+        self._threads = 1 if isinstance(store.root, Path) else BUCKET_THREADS
+        self._listings = listings_of(store)
         self._values: dict[tuple[str, Hashable], tuple[Stamp, Any]] = {}
-        self._lists: dict[str, tuple[Stamp, list[str]]] = {}
+
+    def look_again(self) -> None:
+        """Show from now on what has changed until now."""
+        self._listings.look_again()
 
     def stamp(self, path: str) -> Stamp | None:
-        """Tells versions of a file or folder apart; None where that cannot be told."""
-        if self._local is None:
-            return None
-        try:
-            stat = os.stat(f"{self._local}/{path}")  # noqa: PTH116  thousands of them
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        if abs(time.time() - stat.st_mtime) < SETTLED_S:
-            return None
-        return stat.st_ino, stat.st_size, stat.st_mtime_ns
+        """Tells versions of a file apart; None where that cannot be told."""
+        return self._listings.stamp(path)
+
+    def list(self, folder: str) -> list[str]:
+        """Names in a folder, sorted; [] if there is none."""
+        return self._listings.list(folder)
 
     def parsed(self, path: str, parse: Callable[[bytes], ValueT]) -> ValueT | None:
         """What `parse` makes of a file, None if there is none. Raises what `parse` raises."""
@@ -59,6 +48,11 @@ class CachedFiles:
                 return None
 
         return self._fresh(path, parse, read)
+
+    def texts(self, paths: Sequence[str]) -> list[str]:
+        """What stands in each of many files; empty for one that is not there."""
+        found = self._each(paths, lambda path: self.parsed(path, _text))
+        return [text or "" for text in found]
 
     def record(self, path: str, kind: type[RecordT]) -> RecordT | None:
         """The record in `path`, None if there is none. Raises UserError if it cannot be read."""
@@ -88,18 +82,11 @@ class CachedFiles:
         return self._each(paths, one)
 
     def _each(self, paths: Sequence[str], read: Callable[[str], ValueT]) -> list[ValueT]:
-        if self._local is not None or len(paths) < 2:
+        if self._threads == 1 or len(paths) < 2:
             return [read(path) for path in paths]
-        with ThreadPoolExecutor(BUCKET_THREADS) as pool:
+        with ThreadPoolExecutor(self._threads) as pool:
             return list(pool.map(read, paths))
 
-    def list(self, folder: str) -> list[str]:
-        """Names in a folder, sorted; [] if there is none."""
-        stamp = self.stamp(folder)
-        known = self._lists.get(folder)
-        if stamp is not None and known is not None and known[0] == stamp:
-            return known[1]
-        names = self.store.list(folder)
-        if stamp is not None:
-            self._lists[folder] = (stamp, names)
-        return names
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace")

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mimlab.compare.progress import IMAGES, SPEED, WORKERS
-from mimlab.serve.reading.files import CachedFiles, Stamp
+from mimlab.serve.reading.files import CachedFiles
 from mimlab.serve.reading.journals import points_of
+from mimlab.serve.reading.listings import Stamp
+from mimlab.serve.reading.watching import DRIVEN
 from mimlab.storage.records import OwnerRecord, ProbeRecord, StatusRecord, TrialRecord
 
 
@@ -33,6 +35,13 @@ class Devices:
 
 
 @dataclass
+class Allowance:
+    """How long one look may count trials that were never counted before."""
+
+    left_s: float
+
+
+@dataclass
 class _Trained:
     """What was counted of a trial's journal."""
 
@@ -50,15 +59,27 @@ class Hours:
     def __init__(self, files: CachedFiles) -> None:
         self._files = files
         self._trained: dict[tuple[str, float], _Trained] = {}
+        self._spent: dict[tuple[str, str, Devices], tuple[StatusRecord, float]] = {}
 
-    def is_counted(self, trial_id: str, devices: Devices) -> bool:
+    def is_counted(self, submission_id: str, trial_id: str, devices: Devices) -> bool:
         """Whether a trial was counted before, so that little is to be read."""
-        return (trial_id, devices.workers) in self._trained
+        return (submission_id, trial_id, devices) in self._spent
 
     def spent(
         self, submission_id: str, trial: TrialRecord, status: StatusRecord, devices: Devices
     ) -> float:
         """Device hours of a trial; none of one that another submission ran."""
+        key = submission_id, trial.id, devices
+        before, hours = self._spent.get(key, (None, 0.0))
+        # What nobody runs spends nothing before its status is another one.
+        if status != before or status.state in DRIVEN:
+            hours = self._counted(submission_id, trial, status, devices)
+            self._spent[key] = status, hours
+        return hours
+
+    def _counted(
+        self, submission_id: str, trial: TrialRecord, status: StatusRecord, devices: Devices
+    ) -> float:
         path = f"trials/{trial.id}"
         owner = self._files.record(f"{path}/owner.json", OwnerRecord)
         if owner is None or owner.submission != submission_id:

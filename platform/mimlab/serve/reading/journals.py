@@ -13,7 +13,8 @@ from jaxtyping import Float, Int
 from pydantic_core import from_json
 
 from mimlab.errors import UserError
-from mimlab.serve.reading.files import CachedFiles, Stamp
+from mimlab.serve.reading.files import CachedFiles
+from mimlab.serve.reading.listings import Stamp
 
 MOST_VALUES = 4_000_000
 """That are remembered, over all trials: some 300 MB, or 300 trials of 1,000 points."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -17,7 +18,7 @@ from mimlab.serve.reading import submissions as submissions_
 from mimlab.serve.reading import trials as trials_
 from mimlab.serve.reading.details import detail_of, experiment_page
 from mimlab.serve.reading.files import CachedFiles
-from mimlab.serve.reading.hours import Hours
+from mimlab.serve.reading.hours import Allowance, Hours
 from mimlab.serve.reading.journals import Journals
 from mimlab.serve.reading.mlflow_watch import MlflowWatch
 from mimlab.serve.reading.models import (
@@ -73,23 +74,23 @@ class Reading:
         self._hours = Hours(self._files)
         self._watch = Watch(clock)
         self._queue = Queue(store)
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
 
     def submissions(self) -> list[SubmissionSummary]:
         """Every submission, newest first; one that cannot be read is left out."""
-        with self._lock:
-            deadline = time.monotonic() + COUNTING_S
+        with self._look():
+            allowance = Allowance(COUNTING_S)
             queued = self._queued()
             found = [
                 submissions_.summary_of(looked)
                 for name in self._files.list("submissions")
-                if (looked := self._looked(name, queued, deadline)) is not None
+                if (looked := self._looked(name, queued, allowance)) is not None
             ]
         return sorted(found, key=lambda s: (s.created, s.id), reverse=True)
 
     def unreadable(self) -> list[str]:
         """Submissions whose record cannot be read, and why."""
-        with self._lock:
+        with self._look():
             said: list[str] = []
             for name in self._files.list("submissions"):
                 try:
@@ -101,7 +102,7 @@ class Reading:
 
     def submission(self, submission_id: str) -> SubmissionDetail:
         """One submission with its trials. Raises UserError if there is none of that id."""
-        with self._lock:
+        with self._look():
             looked = self._existing(submission_id)
             shown = [self._shown(looked, at) for at in range(len(looked.trials))]
             axes = dict.fromkeys(path for trial in looked.trials for path in trial.point)
@@ -113,7 +114,7 @@ class Reading:
                 metrics=_metrics(looked.trials, [trial.scores for trial in shown]),
                 trials=shown,
                 baselines=self._baselines(path),
-                study_text=_text(self.store, f"{path}/study.yaml"),
+                study_text=self._files.texts([f"{path}/study.yaml"])[0],
                 options=looked.record.options,
                 mlflow_link=experiment_page(link, self._mlflow),
                 mlflow_problem=self._mlflow.problem(link.tracking_uri) if link else "",
@@ -121,7 +122,7 @@ class Reading:
 
     def trial(self, submission_id: str, trial_id: str) -> TrialDetail:
         """One trial of a submission. Raises UserError if that has no such trial."""
-        with self._lock:
+        with self._look():
             looked = self._existing(submission_id)
             ids = [trial.id for trial in looked.trials]
             if trial_id not in ids:
@@ -142,7 +143,7 @@ class Reading:
     def submission_of(self, trial_id: str) -> str:
         """The submission that runs a trial, else the latest that lists it. Raises UserError."""
         _check_name(trial_id)
-        with self._lock:
+        with self._look():
             listing = self._listing(trial_id)
             owner = self._files.record(f"trials/{trial_id}/owner.json", OwnerRecord)
             if owner is not None and owner.submission in listing:
@@ -155,7 +156,7 @@ class Reading:
         """Metric keys of curves that any of the trials has, the probes' last."""
         for trial_id in trial_ids:
             _check_name(trial_id)
-        with self._lock:
+        with self._look():
             logged = dict.fromkeys(
                 key for trial_id in trial_ids for key in self._journals.metrics(trial_id)
             )
@@ -176,7 +177,7 @@ class Reading:
             raise UserError(f"points: {points} are too few for a curve; ask for 4 or more")
         for trial_id in trial_ids:
             _check_name(trial_id)
-        with self._lock:
+        with self._look():
             asked = [(trial_id, metric) for trial_id in trial_ids for metric in metrics]
             found = [self._curve(trial_id, metric, points) for trial_id, metric in asked]
         return [curve for curve in found if curve.points]
@@ -188,6 +189,13 @@ class Reading:
             return self.store.read(f"trials/{trial_id}/boards/{step:09d}.png")
         except (FileNotFoundError, NotADirectoryError) as error:
             raise UserError(f"trial {trial_id} has no board of step {step}") from error
+
+    @contextlib.contextmanager
+    def _look(self) -> Iterator[None]:
+        """One at a time: what a look has listed holds until the next one."""
+        with self._lock:
+            self._files.look_again()
+            yield
 
     def _curve(self, trial_id: str, metric: str, points: int) -> Curve:
         steps, values = self._journals.column(trial_id, metric)
@@ -224,13 +232,14 @@ class Reading:
         )
 
     def _looked(
-        self, name: str, queued: Mapping[str, Place], deadline: float | None
+        self, name: str, queued: Mapping[str, Place], allowance: Allowance | None
     ) -> Looked | None:
         """None where there is no such submission, or none that can be read and a list goes on
-        without it. `queued`: of all submissions; `deadline`: until when hours may be counted; None:
+        without it. `queued`: of all submissions; `allowance`: of the list, to count hours; None:
         count all."""
         path = f"submissions/{name}"
         try:
+            self._files.list(path)  # in a bucket the one request that tells what of it has changed
             record = self._files.record(f"{path}/submission.json", SubmissionRecord)
             if record is None:
                 return None
@@ -239,7 +248,7 @@ class Reading:
             found = self._files.records(paths, StatusRecord)
             paused = self._paused(name)
         except UserError:
-            if deadline is None:
+            if allowance is None:
                 raise
             return None
         statuses = [status or NOTHING_YET for status in found]
@@ -260,7 +269,7 @@ class Reading:
             queued=queued.get(name),
             hours_spent=None,
         )
-        return replace(looked, hours_spent=self._spent(name, looked, deadline))
+        return replace(looked, hours_spent=self._spent(name, looked, allowance))
 
     def _trials_of(self, name: str) -> list[TrialRecord]:
         found = self._files.record(f"submissions/{name}/trials.json", TrialsRecord)
@@ -306,13 +315,15 @@ class Reading:
 
         return driven
 
-    def _spent(self, name: str, looked: Looked, deadline: float | None) -> float | None:
+    def _spent(self, name: str, looked: Looked, allowance: Allowance | None) -> float | None:
         devices, total = looked.devices, 0.0
         for trial, status in zip(looked.trials, looked.statuses, strict=True):
-            late = deadline is not None and time.monotonic() > deadline
-            if late and not self._hours.is_counted(trial.id, devices):
+            began, is_new = time.monotonic(), not self._hours.is_counted(name, trial.id, devices)
+            if is_new and allowance is not None and allowance.left_s <= 0:
                 return None
             total += self._hours.spent(name, trial, status, devices)
+            if is_new and allowance is not None:
+                allowance.left_s -= time.monotonic() - began
         return total
 
     def _baselines(self, path: str) -> dict[str, dict[str, float]]:
@@ -356,13 +367,6 @@ def _metrics(trials: Sequence[TrialRecord], scores: Sequence[dict[str, float]]) 
     asked = [metric_key(label_of(probe["name"], probe.get("fraction"))) for probe in probes]
     found = {key for of_trial in scores for key in of_trial}
     return list(dict.fromkeys([*asked, *sorted(found)]))
-
-
-def _text(store: Store, path: str) -> str:
-    try:
-        return store.read(path).decode(errors="replace")
-    except (FileNotFoundError, NotADirectoryError):
-        return ""
 
 
 def _check_name(text: str) -> None:
