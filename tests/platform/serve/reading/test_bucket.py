@@ -47,15 +47,16 @@ def reading(written: Any, bucket: Bucket, proxy: Proxy) -> Reading:
     raise TimeoutError("the hours are never counted")
 
 
-def test_a_look_at_what_has_ended_asks_for_one_listing_and_each_status(
+def test_a_look_at_what_has_ended_asks_for_two_listings_and_each_status(
     reading: Reading, proxy: Proxy
 ) -> None:
+    """Of the submissions, and of the queue."""
     before = reading.submissions()
     proxy.asked.clear()
     assert reading.submissions() == before
     trials = sum(each.num_trials for each in before)
     assert trials == SUBMISSIONS * TRIALS
-    assert len(proxy.asked) <= 1 + trials * REQUESTS_OF_A_READ, proxy.asked
+    assert len(proxy.asked) <= 2 + trials * REQUESTS_OF_A_READ, proxy.asked
 
 
 def test_a_line_of_a_log_is_read_once(reading: Reading, written: Any, proxy: Proxy) -> None:
