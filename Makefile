@@ -11,7 +11,7 @@ quickstart: install          ## a real study on this machine, from nothing to a 
 	$(BIN)/mimlab run sweeps/quickstart.yaml
 
 test: install                ## the fast suite, under ten minutes on two cores
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not learn and not e2e" -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not learn and not e2e" -n 3 --dist loadfile
 
 slow: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not own_cluster and not browser" -n 2 --dist loadfile

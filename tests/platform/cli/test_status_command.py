@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from mimlab.exits import INTERRUPTED
 from mimlab.storage.folders import SubmissionFolder
 from one_machine.ports import free_port
 
@@ -114,7 +115,7 @@ def test_a_name_of_nothing_is_refused_with_what_there_is(call, submission) -> No
 def test_an_address_where_no_cluster_is_gets_one_line(call, submission, command: str) -> None:
     address = f"http://127.0.0.1:{free_port()}"
     said = call(command, "nothing", "--storage", "results", "--address", address)
-    assert said.code == 2 and said.out == ""
+    assert said.code == INTERRUPTED and said.out == ""
     assert said.err.strip() == (
         f"error: {address}: no Ray dashboard answers there; start the cluster, or name another "
         "address"
