@@ -43,10 +43,10 @@ methods: install             ## the tables of docs/methods.md, from what is regi
 	$(BIN)/python -m mimlab.spec.methods_page docs/methods.md
 
 bench: install               ## measures speed against peers; writes tests/benchmarks/results/<date>.md
-	PYTHONPATH=tests:tests/oracles $(BIN)/python -m benchmarks
+	PYTHONPATH=tests:tests/oracles:cluster/local $(BIN)/python -m benchmarks
 
 pictures: install            ## the dashboard's pictures of docs/: STORAGE, SUBMISSION and TRIAL of real runs
-	$(BIN)/python tests/dashboard_pictures.py --storage $(STORAGE) --submission $(SUBMISSION) --trial $(TRIAL)
+	PYTHONPATH=cluster/local $(BIN)/python tests/dashboard_pictures.py --storage $(STORAGE) --submission $(SUBMISSION) --trial $(TRIAL)
 
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

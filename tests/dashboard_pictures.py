@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import io
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from pathlib import Path
 
 from PIL import Image
 from playwright.sync_api import sync_playwright
+
+from one_machine.ports import free_port
 
 MAX_BYTES = 300_000
 WIDTH, HEIGHT = 1280, 800
@@ -35,9 +36,7 @@ def main() -> None:
         "comparison": (f"/submissions/{asked.submission}?tab=Comparison", "light"),
         "trial": (f"/trials/{asked.trial}", "dark"),
     }
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-P", "-m", "mimlab.cli.main", "dashboard"]
     server = subprocess.Popen([*command, "--storage", asked.storage, "--port", str(port)])
     try:

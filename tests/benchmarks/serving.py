@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import socket
 import statistics
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from mimlab.storage.records import (
     TrialsRecord,
 )
 from mimlab.storage.store import Store
+from one_machine.ports import free_port
 
 SUBMISSIONS, TRIALS, POINTS, SEGMENTS = 200, 10, 1_000, 10
 CURVES, SHOWN_POINTS = 50, 600
@@ -62,9 +62,7 @@ def run(folder: Path) -> list[Row]:
 
 def _page_seconds(folder: Path) -> list[float]:
     """Of a dashboard's own process, from the request to the whole page; the first one is cold."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-P", "-m", "mimlab.cli.main", "dashboard"]
     words = ["--storage", str(folder), "--port", str(port)]
     with subprocess.Popen([*command, *words], stdout=subprocess.DEVNULL) as process:

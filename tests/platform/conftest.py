@@ -59,8 +59,6 @@ storage: results
 """
 
 AXES = "sweep={axes: {masking.ratio: [0.5, 0.75]}}"
-DIGITS = 1438
-"""Of the digits' training split: four fifths of each class."""
 
 _ROOTS = [str(Path(package.__path__[0]).parent) for package in (mimlab, mimlab_objectives)]
 
@@ -266,48 +264,9 @@ def stands() -> Callable[..., None]:
 @pytest.fixture
 def checkpointed() -> Callable[..., TrainingState]:
     """Writes a checkpoint of a trial as if it had trained so far: all weights are step ÷ 1000."""
-    import torch
+    from written_checkpoints import write_stopped
 
-    from mimlab.spec.study import trial_spec
-    from mimlab.storage.records import CheckpointManifest, StatusRecord
-    from mimlab.train.build import build_objective
-    from mimlab.train.checkpoint import TrainingState, write_checkpoint
-    from mimlab.train.optimizer import build_optimizer
-
-    def write(trial: TrialFolder, step: int, total_steps: int = 24) -> TrainingState:
-        record = trial.record()
-        spec = trial_spec(record.resolved)
-        objective = build_objective(spec)
-        with torch.no_grad():
-            for parameter in objective.parameters():
-                parameter.fill_(step / 1000)
-        optimizer = build_optimizer(objective, spec.train.optimizer)
-        state = TrainingState(
-            step=step,
-            objective=dict(objective.state_dict()),
-            optimizer=optimizer.state_dict(),
-            scaler={},
-            pending=torch.zeros(0, 1),
-            skipped=0,
-            visible_tokens=400.0 * step,
-        )
-        manifest = CheckpointManifest(
-            step=step,
-            epoch=step * spec.train.batch_size / DIGITS,
-            files={},
-            sizes={},
-            fence=1,
-            code_fingerprint="code",
-            journal_seq=0,
-            next_batch_hash="",
-        )
-        write_checkpoint(trial, state, manifest)
-        trial.write_status(
-            StatusRecord(state="stopped", step=step, total_steps=total_steps, reason="for a test")
-        )
-        return state
-
-    return write
+    return write_stopped
 
 
 class Exported(NamedTuple):

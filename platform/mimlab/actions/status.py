@@ -20,8 +20,6 @@ from mimlab.track.labels import run_name
 
 _TAIL = 20
 """Lines of a log that say why a study was refused."""
-_DRIVEN: frozenset[TrialState] = lease.UNDER_WAY - {"pending"}
-"""States that hold only while a driver lives."""
 
 _Drivers = Callable[[str], LeaseRecord | None]
 """Who drives a submission, by its id."""
@@ -139,7 +137,7 @@ def _is_lost(
 ) -> bool:
     """Whether a trial is recorded as running while nobody runs it: equal trials of several
     submissions are one, which the driver of any of them may run."""
-    return status.state in _DRIVEN and drivers(owner_of(trial) or folder.id) is None
+    return status.state in lease.DRIVEN and drivers(owner_of(trial) or folder.id) is None
 
 
 def _launched(submission_id: str, state: str, said: str) -> SubmissionStanding:

@@ -95,16 +95,20 @@ def main() -> None:
         _end(str(error), INTERRUPTED)
     except (KeyboardInterrupt, typer.Abort):
         _end("stopped before anything was started", FAILED)
-    except Exception as error:
-        trouble = (
-            trouble_of(error, str(error.filename or "")) if isinstance(error, OSError) else None
-        )
-        if trouble is not None:
-            _end(trouble.reason, UNAVAILABLE)
-        traceback.print_exc()
-        sys.exit(CRASHED)
+    except OSError as error:
+        trouble = trouble_of(error, str(error.filename or ""))
+        if trouble is None:
+            _crash()
+        _end(trouble.reason, UNAVAILABLE)
+    except Exception:
+        _crash()
     else:
         sys.exit(code or DONE)
+
+
+def _crash() -> NoReturn:
+    traceback.print_exc()
+    sys.exit(CRASHED)
 
 
 def _end(words: str, code: int) -> NoReturn:

@@ -16,7 +16,9 @@ RENEW_S = 2.0
 EXPIRE_S = 15.0
 """How long a counter must stand still before a holder on another machine counts as dead."""
 
-UNDER_WAY: frozenset[TrialState] = frozenset({"pending", "running", "probing"})
+DRIVEN: frozenset[TrialState] = frozenset({"running", "probing"})
+"""States that hold only while a driver lives."""
+UNDER_WAY: frozenset[TrialState] = frozenset({"pending", *DRIVEN})
 
 
 class LeaseLost(Exception):

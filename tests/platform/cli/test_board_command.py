@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from written_checkpoints import manifest_of, state_of
 
 from mimlab.spec.study import trial_spec
 from mimlab.storage.folders import TrialFolder
-from mimlab.storage.records import CheckpointManifest
 from mimlab.train.build import build_objective
-from mimlab.train.checkpoint import TrainingState, write_checkpoint
+from mimlab.train.checkpoint import write_checkpoint
 
 
 @pytest.fixture
@@ -26,20 +26,8 @@ def trial(tmp_path: Path, create_tiny: Callable) -> TrialFolder:
         with torch.no_grad():
             for parameter in objective.parameters():
                 parameter.mul_(1.1)
-        state = TrainingState(
-            step=step,
-            objective=objective.state_dict(),
-            optimizer={},
-            scaler={},
-            pending=torch.zeros(0, 7),
-            skipped=0,
-            visible_tokens=0.0,
-        )
-        manifest = CheckpointManifest(
-            step=step, epoch=1.0, files={}, sizes={}, fence=1, code_fingerprint="", journal_seq=0,
-            next_batch_hash="",
-        )  # fmt: skip
-        write_checkpoint(made.trial, state, manifest)
+        state = state_of(step, objective.state_dict())
+        write_checkpoint(made.trial, state, manifest_of(step, epoch=1.0))
     return made.trial
 
 

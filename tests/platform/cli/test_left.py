@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from mlflow import MlflowClient
 from mimlab.actions import audit
 from mimlab.exits import DONE, INTERRUPTED
 from mimlab.storage.journal import read_points
+from one_machine.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -55,9 +55,7 @@ def test_where_nobody_watches_an_mlflow_that_is_away_at_the_end_is_waited_for(
     make_lab, tmp_path: Path
 ) -> None:
     lab = make_lab()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     uri = f"http://127.0.0.1:{port}"
     changes = [ONE_TRIAL, "train.budget={steps: 200}", "probes=[]", f"tracking={{uri: '{uri}'}}"]
     supervisor = lab.start(

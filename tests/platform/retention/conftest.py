@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from written_checkpoints import manifest_of, state_of
 
 from mimlab.probe.due import reads_of, settings_of
 from mimlab.probe.task import probe_file
@@ -14,10 +15,10 @@ from mimlab.search.submission import PlannedStudy, reopen
 from mimlab.spec.study import trial_spec
 from mimlab.storage import lease
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
-from mimlab.storage.records import CheckpointManifest, ProbeRecord, StatusRecord, TrialState
+from mimlab.storage.records import ProbeRecord, StatusRecord, TrialState
 from mimlab.storage.store import Store
 from mimlab.train.build import build_objective
-from mimlab.train.checkpoint import TrainingState, write_checkpoint
+from mimlab.train.checkpoint import write_checkpoint
 from mimlab.train.export import write_encoder
 
 
@@ -69,7 +70,6 @@ class Run:
 @pytest.fixture
 def a_run(tmp_path: Path, create_tiny) -> Callable[..., Run]:
     """Writes the tiny study's submission; its trial has saved at these steps."""
-    import torch
 
     def made(*steps: int, where: Path | None = None, changes: Sequence[str] = ()) -> Run:
         folder = where or tmp_path
@@ -78,25 +78,7 @@ def a_run(tmp_path: Path, create_tiny) -> Callable[..., Run]:
         spec = trial_spec(created.spec)
         objective = dict(build_objective(spec).state_dict())
         for step in steps:
-            state = TrainingState(
-                step=step,
-                objective=objective,
-                optimizer={},
-                scaler={},
-                pending=torch.zeros(0, 7),
-                skipped=0,
-                visible_tokens=0.0,
-            )
-            manifest = CheckpointManifest(
-                step=step,
-                epoch=step / 12.5,
-                files={},
-                sizes={},
-                fence=1,
-                code_fingerprint="code",
-                journal_seq=0,
-                next_batch_hash="",
-            )
+            manifest = manifest_of(step, step / 12.5)
             write_encoder(
                 created.trial,
                 objective,
@@ -104,7 +86,7 @@ def a_run(tmp_path: Path, create_tiny) -> Callable[..., Run]:
                 backbone=spec.backbone,
                 image_size=spec.data.image_size,
             )
-            write_checkpoint(created.trial, state, manifest)
+            write_checkpoint(created.trial, state_of(step, objective), manifest)
         return Run(created.submission, created.trial)
 
     return made

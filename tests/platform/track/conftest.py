@@ -31,6 +31,7 @@ from mimlab.storage.records import (
 from mimlab.storage.store import Store
 from mimlab.track.settings import prepare_client
 from mimlab.track.view import MlflowView
+from one_machine.ports import free_port
 
 prepare_client()
 os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
@@ -52,9 +53,7 @@ class Server:
 
     def __init__(self, folder: Path, command: list[str]) -> None:
         """`command` is run in `folder`, on a free port."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self.folder = folder
         self._command = command

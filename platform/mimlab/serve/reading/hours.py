@@ -9,7 +9,7 @@ from mimlab.compare.progress import IMAGES, SPEED, WORKERS
 from mimlab.serve.reading.files import CachedFiles
 from mimlab.serve.reading.journals import points_of
 from mimlab.serve.reading.listings import Stamp
-from mimlab.serve.reading.watching import DRIVEN
+from mimlab.storage.lease import DRIVEN
 from mimlab.storage.records import OwnerRecord, ProbeRecord, StatusRecord, TrialRecord
 
 

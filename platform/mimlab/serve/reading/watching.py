@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
-from mimlab.storage.lease import EXPIRE_S
+from mimlab.storage.lease import DRIVEN, EXPIRE_S
 from mimlab.storage.machine import machine, process_born
 from mimlab.storage.records import LeaseRecord, StatusRecord, TrialState
 
@@ -17,8 +17,6 @@ workers train; to start them again after a node died takes half a minute."""
 
 BEATING: frozenset[TrialState] = frozenset({"running"})
 """States in which the heartbeat moves."""
-DRIVEN: frozenset[TrialState] = frozenset({"running", "probing"})
-"""States that hold only while the driver lives."""
 
 
 @dataclass(frozen=True)

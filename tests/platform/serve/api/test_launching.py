@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from mimlab.serve.fork_changes import without_seed
 from mimlab.serve.queue.queued import Queued
 from mimlab.storage import lease
 from mimlab.storage.folders import SubmissionFolder
+from one_machine.ports import free_port
 
 
 def test_a_study_waits_for_its_user_s_share_and_is_started_with_its_name(
@@ -285,9 +285,7 @@ def test_the_queue_does_not_hide_that_a_cluster_is_elsewhere(site: Callable) -> 
 @pytest.fixture
 def gone() -> RayJobs:
     """Jobs of a Ray that is away."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return RayJobs(f"http://127.0.0.1:{free.getsockname()[1]}")
+    return RayJobs(f"http://127.0.0.1:{free_port()}")
 
 
 def test_while_ray_is_away_history_is_there_and_what_only_ray_has_says_so(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from one_machine.ports import free_port
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -29,9 +30,7 @@ def serve() -> Iterator[Callable[..., str]]:
     processes: list[subprocess.Popen[bytes]] = []
 
     def started(root: Path, *options: str) -> str:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         command = [sys.executable, "-P", "-m", "mimlab.cli.main", "dashboard"]
         path = os.pathsep.join(sys.path)
         process = subprocess.Popen(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import pytest
 
 from mimlab.serve.identity.users import Users
 from mimlab.serve.queue.records import EntryState, Need, QueueEntry
+from one_machine.ports import free_port
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -248,10 +248,7 @@ def test_what_has_started_is_shown_while_ray_is_away(
 ) -> None:
     storage, submission = storage_at(tmp_path / "runs"), "begun-20260115-101501"
     queue(storage, submission, "started")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        gone = f"http://127.0.0.1:{free.getsockname()[1]}"
-    address = serve(storage.store.root, "--address", gone)
+    address = serve(storage.store.root, "--address", f"http://127.0.0.1:{free_port()}")
     page.goto(f"{address}/submissions/{submission}")
     page.get_by_text("no Ray dashboard answers there").wait_for()
     assert page.get_by_text("Its driver starts.").is_visible()

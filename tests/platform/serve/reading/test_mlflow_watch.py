@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from mimlab.serve.reading.mlflow_watch import EVERY_S, MlflowWatch
+from one_machine.ports import free_port
 
 
 class Refusing(http.server.BaseHTTPRequestHandler):
@@ -42,9 +43,7 @@ def wait_for(met: Callable[[], bool]) -> None:
 def test_a_server_that_is_away_is_said_and_one_that_is_back_is_not(server: str) -> None:
     now = [0.0]
     watch = MlflowWatch(lambda: now[0])
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        gone = f"http://127.0.0.1:{free.getsockname()[1]}"
+    gone = f"http://127.0.0.1:{free_port()}"
     assert watch.problem(gone) == ""  # nobody knows yet
     wait_for(lambda: watch.problem(gone) == f"MLflow does not answer at {gone}")
     assert watch.problem(server) == ""
