@@ -43,6 +43,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
+SLOW_TIMEOUT_S = 900
+"""Of a slow test that names no other: several times what it takes on a quiet machine."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT_S))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Where `MIMLAB_SLOW_UNTIL` names a time (in Unix seconds), no slow test begins after it."""

@@ -199,7 +199,6 @@ def test_a_driver_that_is_done_is_not_started_again(quick: Job, code: int) -> No
 
 @pytest.mark.slow
 @pytest.mark.own_cluster
-@pytest.mark.timeout(900)
 def test_a_study_runs_on_the_nodes_of_a_job_and_nothing_of_it_is_left(job: Job) -> None:
     (job.folder / "study.yaml").write_text(STUDY % 20)
     process = job.start("study.yaml")
@@ -212,7 +211,6 @@ def test_a_study_runs_on_the_nodes_of_a_job_and_nothing_of_it_is_left(job: Job) 
 
 @pytest.mark.slow
 @pytest.mark.own_cluster
-@pytest.mark.timeout(900)
 def test_a_warning_from_slurm_saves_and_queues_the_job_again(job: Job) -> None:
     (job.folder / "study.yaml").write_text(STUDY % 100_000)
     process = job.start("study.yaml")

@@ -63,7 +63,7 @@ resources: {cpus_per_worker: 1, concurrent_trials: 1}
 """
 """Two trials, one after the other, of a model that a core trains in seconds."""
 STEPS = 600
-PATIENCE_S = 400.0
+PATIENCE_S = 600.0
 """Much more than anything takes on a quiet machine."""
 
 NOISE = ("(pid=", "(raylet", "WARN", "Warning", "INFO", "ERROR", "╭", "Traceback")

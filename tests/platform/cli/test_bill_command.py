@@ -8,7 +8,7 @@ import pytest
 
 from mimlab.search.preview import Preview
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -104,7 +104,6 @@ def test_a_bucket_is_inspected_like_a_folder(call, images: str, intact_digits: P
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_a_killed_driver_is_resumed_from_a_bucket(
     make_lab, tiny: str, reference, bucket, images: str, mlflow_server: str
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow
 
 WORKER, TRIAL, PROBE = "ray::RayTrainWorker", "ray::ImplicitFunc", "ray::probe_export"
 ONE_TRIAL = ("--set", "sweep.axes={masking.ratio: [0.5]}")

@@ -12,7 +12,7 @@ import pytest
 from mimlab.train.divergence import DivergenceRecord, divergences
 from mimlab.train.replayed import Replayed
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow
 
 PLUGIN = Path(__file__).parents[1] / "plugin" / "poison" / "poison_parts.py"
 SAMPLE = 700

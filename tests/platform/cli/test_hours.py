@@ -17,7 +17,6 @@ def steps(lab) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_an_interrupted_study_goes_on_with_the_steps_that_were_measured(make_lab) -> None:
     lab = make_lab()
     running = lab.start("run", "tiny.yaml", *HOURS)

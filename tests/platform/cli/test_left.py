@@ -19,7 +19,7 @@ from mimlab.exits import DONE, INTERRUPTED
 from mimlab.storage.journal import read_points
 from one_machine.ports import free_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow
 
 ONE_TRIAL = "sweep.axes={masking.ratio: [0.5]}"
 

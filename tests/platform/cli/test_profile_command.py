@@ -16,7 +16,6 @@ RATIOS = "sweep={axes: {masking.ratio: [0.5, 0.75]}}"
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_shares_add_up_and_nothing_is_kept(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mimlab.cli.main", "profile", str(QUICKSTART), "--json"]
     said = subprocess.run(

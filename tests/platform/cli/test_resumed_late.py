@@ -11,7 +11,6 @@ from mimlab.actions.resume import resume_trial
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_the_last_trial_is_put_back_by_the_driver_that_was_about_to_end(make_lab) -> None:
     lab = make_lab()
     running = lab.start("run", "tiny.yaml", "--set", "sweep={}", "--set", "probes=[]")

@@ -78,7 +78,6 @@ def test_nothing_is_left_whatever_happens(folder: Path, failure: type[BaseExcept
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_each_shape_runs_and_the_study_s_own_mlflow_forgets_it(make_lab) -> None:
     lab = make_lab()
     uri = f"sqlite:///{lab.folder}/own/mlflow.db"
@@ -100,7 +99,6 @@ def test_each_shape_runs_and_the_study_s_own_mlflow_forgets_it(make_lab) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_a_trial_that_fails_is_told_and_leaves_nothing(make_lab) -> None:
     lab = make_lab()
     said = lab.call("run", "tiny.yaml", "--smoke", "--set", "train.optimizer.base_lr=1.0e+30")
@@ -111,7 +109,6 @@ def test_a_trial_that_fails_is_told_and_leaves_nothing(make_lab) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_ctrl_c_leaves_nothing(make_lab) -> None:
     lab = make_lab()
     running = lab.start("run", "tiny.yaml", "--smoke")

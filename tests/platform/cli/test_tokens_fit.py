@@ -147,7 +147,6 @@ def pieces_in(folder: Path) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "workers, pause_s",
     # An actor outlives its driver by seconds, in which it must not get to the end.

@@ -23,7 +23,7 @@ from mimlab.train.reporter import VOLATILE_KEYS
 from mimlab.train.session import Session
 from mimlab.train.stepper import Stepper
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow
 
 FAMILIES = {
     "visible patches only": "mae",

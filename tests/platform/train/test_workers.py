@@ -25,7 +25,6 @@ from mimlab_objectives.teachers.weights import file_sha256
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(900),
     pytest.mark.usefixtures("ray_local"),
     # Ray Train leaves its log files to the garbage collector.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),

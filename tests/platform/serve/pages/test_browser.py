@@ -15,7 +15,7 @@ from one_machine.ports import free_port
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
 WAIT_MS = 180_000
 """The first check of a study loads every part of the science, on a machine that may be busy."""
 KNN = "probe/knn/top1"
