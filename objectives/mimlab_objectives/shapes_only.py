@@ -1,76 +1,17 @@
-"""Modules that have shapes and no values: built without memory, to see whether they can be.
-
-Many operations on the device `meta` run in Python (torch/_refs), by functions that are marked as
-not to be compiled. The first call of each (torch/_compile.py) imports PyTorch's whole compiler for
-that mark: most of the CPU seconds in which a study is checked. Where nobody has asked for the
-compiler, a stand-in takes the marks meanwhile, and makes way for it as soon as anything else is
-asked of it.
-"""
+"""Modules that have shapes and no values: built without memory, to see whether they can be."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib
-import sys
-from collections.abc import Callable, Iterator
-from types import ModuleType
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 
-_COMPILER = "torch._dynamo"
+from mimlab_objectives.lean_torch import without_compiler
 
 
 @contextlib.contextmanager
 def shapes_only() -> Iterator[None]:
-    """Whatever is made inside is on the device `meta`."""
-    with torch.device("meta"), _compiler_left_out():
+    """Whatever is made inside is on the device `meta`, where much of PyTorch runs in Python."""
+    with torch.device("meta"), without_compiler():
         yield
-
-
-@contextlib.contextmanager
-def _compiler_left_out() -> Iterator[None]:
-    if _COMPILER in sys.modules:
-        yield
-        return
-    stand_in = _StandIn()
-    stand_in.install()
-    try:
-        yield
-    finally:
-        stand_in.remove()
-
-
-class _StandIn(ModuleType):
-    """Answers for the compiler as long as only marks are asked for."""
-
-    def __init__(self) -> None:
-        super().__init__(_COMPILER)
-        self._marked: list[Any] = []
-
-    def install(self) -> None:
-        sys.modules[_COMPILER] = torch._dynamo = self
-
-    def remove(self) -> None:
-        """Leave no trace: the real one marks them when they are called again."""
-        if sys.modules.get(_COMPILER) is self:
-            del sys.modules[_COMPILER]
-        if vars(torch).get("_dynamo") is self:
-            del torch._dynamo
-        for function in self._marked:
-            vars(function).pop("__dynamo_disable", None)
-
-    def disable(
-        self,
-        fn: Callable[..., Any],
-        recursive: bool = True,  # noqa: ARG002  the compiler's name
-        *,
-        wrapping: bool = True,  # noqa: ARG002
-    ) -> Callable[..., Any]:
-        """Nothing is compiled here, so that there is nothing to keep it from."""
-        self._marked.append(fn)
-        return fn
-
-    def __getattr__(self, name: str) -> Any:
-        self.remove()
-        return getattr(importlib.import_module(_COMPILER), name)
