@@ -1,7 +1,8 @@
-"""What the dashboard waits for: the list of 200 submissions, and the curves of 50 trials.
+"""What the dashboard waits for: the list of 200 submissions, the curves of 50 trials, and one
+submission of 2,000 trials.
 
 The storage holds 200 submissions of 10 trials with 1,000 points each, written by the project's own
-records; every journal is in 10 segments of the same content.
+records; every journal is in 10 segments of the same content. The large submission shares them all.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ CURVES, SHOWN_POINTS = 50, 600
 """Trials whose curves are asked for at once; points of a curve that a page draws."""
 ROUNDS = 5
 SHARDS = "s3://team/imagenet-1k"
+LARGE = "all-of-them"
 
 
 def run(folder: Path) -> list[Row]:
@@ -50,17 +52,27 @@ def run(folder: Path) -> list[Row]:
         ids = [f"{number:04d}-{i}" for number in range(5) for i in range(TRIALS)][:CURVES]
         curves.append(seconds_of(lambda: reading.curves(ids, ["train/loss"], SHOWN_POINTS)))  # noqa: B023
         again.append(seconds_of(lambda: reading.curves(ids, ["train/loss"], SHOWN_POINTS)))  # noqa: B023
-    page = _page_seconds(folder)
+    page = _page_seconds(folder, "/")
+    _write_large(store)
+    table, table_again = [], []
+    for _ in range(ROUNDS):
+        reading = Reading(store)
+        table.append(seconds_of(lambda: reading.submission(LARGE)))  # noqa: B023
+        table_again.append(seconds_of(lambda: reading.submission(LARGE)))  # noqa: B023
+    table_page = _page_seconds(folder, f"/submissions/{LARGE}")
     listed = f"the list of {SUBMISSIONS} submissions, {SUBMISSIONS * TRIALS:,} trials"
+    large = f"a submission of {SUBMISSIONS * TRIALS:,} trials"
     drawn = f"a curve of {CURVES} trials of {POINTS:,} points"
     return [
         _row(listed, {"first s": cold, "again s": warm}),
         _row(drawn, {"first s": curves, "again s": again}),
         _row(f"the page of {listed}", {"first s": page[:1], "again s": page[1:]}),
+        _row(large, {"first s": table, "again s": table_again}),
+        _row(f"the page of {large}", {"first s": table_page[:1], "again s": table_page[1:]}),
     ]
 
 
-def _page_seconds(folder: Path) -> list[float]:
+def _page_seconds(folder: Path, page: str) -> list[float]:
     """Of a dashboard's own process, from the request to the whole page; the first one is cold."""
     port = free_port()
     command = [sys.executable, "-P", "-m", "mimlab.cli.main", "dashboard"]
@@ -70,7 +82,7 @@ def _page_seconds(folder: Path) -> list[float]:
             address = f"http://127.0.0.1:{port}"
             while not _serves(f"{address}/login"):
                 time.sleep(0.2)
-            return [seconds_of(lambda: _get(f"{address}/")) for _ in range(1 + ROUNDS)]
+            return [seconds_of(lambda: _get(address + page)) for _ in range(1 + ROUNDS)]
         finally:
             process.terminate()
 
@@ -138,10 +150,22 @@ def _write_submission(store: Store, number: int, segments: dict[str, bytes]) -> 
         store.write_record(trial.file("probes/knn-000020000.json"), _probe(i))
         for name, data in segments.items():
             store.write(trial.file(f"journal/{name}"), data)
-    resources = {"workers": 1, "gpus_per_worker": 1.0, "cpus_per_worker": 8.0}
-    store.write(folder.file("resolved.json"), json.dumps({"resources": resources}).encode())
+    store.write(folder.file("resolved.json"), _resolved())
     store.write_record(folder.file("trials.json"), TrialsRecord(trials=trials))
     store.write_record(folder.file("submission.json"), _record(folder.id, trials))
+
+
+def _write_large(store: Store) -> None:
+    folder = SubmissionFolder(store, LARGE)
+    trials = [_trial(number, i) for number in range(SUBMISSIONS) for i in range(TRIALS)]
+    store.write(folder.file("resolved.json"), _resolved())
+    store.write_record(folder.file("trials.json"), TrialsRecord(trials=trials))
+    store.write_record(folder.file("submission.json"), _record(folder.id, trials))
+
+
+def _resolved() -> bytes:
+    resources = {"workers": 1, "gpus_per_worker": 1.0, "cpus_per_worker": 8.0}
+    return json.dumps({"resources": resources}).encode()
 
 
 def _trial(number: int, i: int) -> TrialRecord:

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Callable
 
-import mimlab_objectives
-
-ROOT = str(Path(mimlab_objectives.__path__[0]).parent)
 IMPORT = """
 import sys
 import mimlab_objectives
@@ -18,23 +12,14 @@ import timm, torch, torchvision
 """
 
 
-def said(program: str) -> str:
-    """What a new process prints."""
-    found = subprocess.run(
-        [sys.executable, "-c", IMPORT + program],
-        env={**os.environ, "PYTHONPATH": ROOT},
-        capture_output=True,
-        text=True,
-    )
-    assert found.returncode == 0, found.stderr
-    return found.stdout.strip()
+def test_everything_that_is_registered_is_there_without_the_compiler(
+    said: Callable[[str], str],
+) -> None:
+    program = "print([name for name in sys.modules if name.startswith('torch._dynamo')])"
+    assert said(IMPORT + program) == "[]"
 
 
-def test_everything_that_is_registered_is_there_without_the_compiler() -> None:
-    assert said("print([name for name in sys.modules if name.startswith('torch._dynamo')])") == "[]"
-
-
-def test_what_asks_for_the_compiler_gets_it() -> None:
+def test_what_asks_for_the_compiler_gets_it(said: Callable[[str], str]) -> None:
     program = """
 boxes = [torch.tensor([[0.0, 0.0, 4.0, 4.0]])]
 torch.use_deterministic_algorithms(True)
@@ -42,21 +27,21 @@ pooled = torchvision.ops.roi_align(torch.ones(1, 1, 4, 4), boxes, output_size=1)
 import torch._dynamo.utils
 print(pooled.item(), torch._dynamo.utils.is_compile_supported('cpu'))
 """
-    assert said(program) == "1.0 True"
+    assert said(IMPORT + program) == "1.0 True"
 
 
-def test_what_is_not_to_be_compiled_is_not() -> None:
+def test_what_is_not_to_be_compiled_is_not(said: Callable[[str], str]) -> None:
     program = """
 from mimlab_objectives.lean_timm import _disable_when_called
 marked = _disable_when_called(torch.compiler.is_compiling)
 compiled = torch.compile(lambda: (marked(), torch.compiler.is_compiling()), backend='eager')
 print(compiled())
 """
-    assert said(program) == "(False, True)"
+    assert said(IMPORT + program) == "(False, True)"
 
 
-def test_timm_is_itself() -> None:
+def test_timm_is_itself(said: Callable[[str], str]) -> None:
     program = (
         "print(timm.__spec__.loader.is_package('timm'), timm.is_model('vit_small_patch16_224'))"
     )
-    assert said(program) == "True True"
+    assert said(IMPORT + program) == "True True"

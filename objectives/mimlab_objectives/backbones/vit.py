@@ -26,6 +26,7 @@ from mimlab_objectives.backbones.attention import attention_to_patches
 from mimlab_objectives.backbones.positions import sincos_positions
 from mimlab_objectives.masking.plan import Grid, MaskPlan
 from mimlab_objectives.registry import Params, ParamsError
+from mimlab_objectives.shapes_only import shapes_only
 
 
 class BackboneParams(Params):
@@ -282,7 +283,7 @@ def _own_sizes(name: str) -> _Sizes:
         raise ParamsError("name", f"timm knows no model {name!r}{hint}")
     if not is_model_in_modules(name, ["vision_transformer", "deit"]) or "distilled" in name:
         raise ParamsError("name", _not_plain(name))
-    with torch.device("meta"):
+    with shapes_only():
         vit = timm.create_model(name, num_classes=0, global_pool="", depth=1)
     if type(vit) is not VisionTransformer or vit.pos_embed is None:
         raise ParamsError("name", _not_plain(name))

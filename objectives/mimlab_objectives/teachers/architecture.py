@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mimlab_objectives.images import MEAN, STD
 from mimlab_objectives.masking.plan import Grid
 from mimlab_objectives.registry import ParamsError
+from mimlab_objectives.shapes_only import shapes_only
 
 FIELD = "teacher"
 """What an error names: the parameter under which a target or an objective has its teacher."""
@@ -73,7 +74,7 @@ def facts_of(model: Architecture) -> Facts:
         hint = f"; the nearest names are {', '.join(near)}" if near else ""
         raise ParamsError(f"{FIELD}.name", f"timm knows no model {model.name!r}{hint}")
     try:
-        with torch.device("meta"):
+        with shapes_only():
             return _facts(model)
     except _BUILDING as error:
         sizes = "".join(f" with {name} {size}" for name, size in model.sizes)
@@ -106,7 +107,7 @@ def _facts(model: Architecture) -> Facts:
 def map_shapes(model: Architecture, size: Grid) -> list[tuple[int, int, int]]:
     """(channels, rows, columns) of every layer at an image size; none where it cannot see it."""
     try:
-        with torch.device("meta"):
+        with shapes_only():
             found = feature_maps(model.built(size).eval(), torch.zeros(1, 3, *size), None)
     except _BUILDING:
         return []

@@ -14,6 +14,7 @@ from torch import nn
 
 from mimlab_objectives.masking.plan import Grid
 from mimlab_objectives.registry import Params, ParamsError
+from mimlab_objectives.shapes_only import shapes_only
 from mimlab_objectives.teachers.architecture import FIELD, Architecture, Facts
 
 RANDOM, PRETRAINED = "random", "timm"
@@ -159,7 +160,7 @@ def _check_file(params: TeacherParams, path: Path, size: Grid) -> None:
             f"{path} is another file than the study was submitted with: its sha256 is {found}, "
             f"and it was {params.sha256}; put that file back, or submit the study again"
         )
-    with torch.device("meta"):
+    with shapes_only():
         own = {k: tuple(v.shape) for k, v in params.architecture.built(size).state_dict().items()}
     if missing := sorted(own.keys() - given.keys()):
         raise _unusable(f"{path} holds no weights of {params.name}: {missing[0]} is missing in it")

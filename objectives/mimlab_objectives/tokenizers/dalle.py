@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mimlab_objectives.masking.plan import Grid
+from mimlab_objectives.shapes_only import shapes_only
 from mimlab_objectives.tokenizers.base import patch_encoders
 from mimlab_objectives.tokenizers.published import PublishedParams, PublishedTokenizer
 
@@ -58,7 +59,7 @@ class DalleTokenizer(PublishedTokenizer):
 
     def __init__(self, params: DalleParams, grid: Grid) -> None:
         super().__init__(params, grid, stride=STRIDE, vocabulary=params.vocabulary)
-        with torch.device("meta"):
+        with shapes_only():
             self.blocks = _blocks(params)
         self.take_weights()
 

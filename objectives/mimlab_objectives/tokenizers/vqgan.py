@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-import torch
 from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mimlab_objectives.masking.plan import Grid
+from mimlab_objectives.shapes_only import shapes_only
 from mimlab_objectives.tokenizers.base import patch_encoders
 from mimlab_objectives.tokenizers.nearest import nearest
 from mimlab_objectives.tokenizers.published import PublishedParams, PublishedTokenizer
@@ -62,7 +62,7 @@ class VqganTokenizer(PublishedTokenizer):
     def __init__(self, params: VqganParams, grid: Grid) -> None:
         stride = 2 ** (len(params.multipliers) - 1)
         super().__init__(params, grid, stride=stride, vocabulary=params.vocabulary)
-        with torch.device("meta"):
+        with shapes_only():
             self.encoder = _Encoder(params)
             codebook = nn.Embedding(params.vocabulary, params.code_dim)
         self.quantize = nn.ModuleDict({"embedding": codebook})

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from mimlab_objectives.masking.plan import Grid
 from mimlab_objectives.registry import ParamsError
+from mimlab_objectives.shapes_only import shapes_only
 from mimlab_objectives.tokenizers.base import patch_encoders
 from mimlab_objectives.tokenizers.nearest import nearest
 from mimlab_objectives.tokenizers.published import PublishedParams, PublishedTokenizer
@@ -86,7 +87,7 @@ class VqkdTokenizer(PublishedTokenizer):
             )
         super().__init__(params, grid, stride=PATCH_SIZE, vocabulary=params.vocabulary)
         width = params.embed_dim
-        with torch.device("meta"):
+        with shapes_only():
             self.encoder = _Encoder(params)
             self.encode_task_layer = nn.Sequential(
                 nn.Linear(width, width), nn.Tanh(), nn.Linear(width, params.code_dim)

@@ -47,7 +47,7 @@ def extend(
     details = {"submission": submission.id, "budget": dict(budget)}
     on = target.submission.id if target.trial is None else target.trial.id
     audit.record(store, by, "extend", on, details)
-    start_forks(submission, launcher)
+    start_forks(submission, launcher, by)
     return submission.id
 
 

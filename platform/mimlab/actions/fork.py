@@ -47,14 +47,14 @@ def fork(
     details = {"submission": submission.id, "trial": found.record.id, "changes": changes}
     step_taken = {"step": found.record.parent_step}
     audit.record(store, by, "fork", trial_id, details | step_taken)
-    start_forks(submission, launcher)
+    start_forks(submission, launcher, by)
     return submission.id
 
 
-def start_forks(submission: SubmissionFolder, launcher: Launcher) -> None:
+def start_forks(submission: SubmissionFolder, launcher: Launcher, by: str) -> None:
     """Start what `write_forks` has made. Raises UserError that says what else starts it."""
     try:
-        start_driver(submission, launcher)
+        start_driver(submission, launcher, by)
     except (UserError, NotNow) as error:  # the same command would write it once more
         raise UserError(
             f"{error}; it is written all the same: `mimlab resume {submission.id}` starts it later"

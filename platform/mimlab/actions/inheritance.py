@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Literal
 
-import torch
-
 from mimlab.errors import UserError
 from mimlab.spec.identity import START
 from mimlab.spec.study import TrialSpec
@@ -15,6 +13,7 @@ from mimlab.train.export import ENCODER_PREFIX
 from mimlab.train.schedule import steps_of_epochs
 from mimlab_objectives.backbones.vit import VitBackbone
 from mimlab_objectives.objectives.base import objectives
+from mimlab_objectives.shapes_only import shapes_only
 from mimlab_objectives.targets.base import targets
 
 _ROWS = ("data.fingerprint", "data.subset", "data.splits.train")
@@ -64,7 +63,7 @@ def first_step(epoch: float, num_images: int, batch_size: int) -> int:
 
 def _shapes(spec: TrialSpec) -> Shapes:
     """Of everything that a trial's checkpoint holds of its objective. Takes no memory."""
-    with torch.device("meta"):
+    with shapes_only():
         backbone = VitBackbone(spec.backbone, spec.data.image_size)
         part = targets[spec.target.name].part
         target = part(spec.target, backbone.patch_size, backbone.grid)

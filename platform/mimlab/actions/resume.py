@@ -39,7 +39,7 @@ def resume_submission(
         )
     _refuse_done(folder, retry_failed=retry_failed)
     withdraw(folder)
-    start_driver(folder, launcher, retry_failed=retry_failed)
+    start_driver(folder, launcher, by, retry_failed=retry_failed)
     audit.record(store, by, "resume", submission_id, {"retry_failed": retry_failed})
     return f"submission {submission_id}: a driver is being started"
 
@@ -81,7 +81,7 @@ def resume_trial(
             )
         withdraw(submission, trial_id)
         withdraw(submission)
-        start_driver(submission, launcher, retry_failed=retry_failed, only=trial_id)
+        start_driver(submission, launcher, by, retry_failed=retry_failed, only=trial_id)
         said = f"trial {trial_id}: a driver is being started for it"
     audit.record(store, by, "resume", trial_id, details)
     return said
@@ -106,12 +106,14 @@ def _answer(submission: SubmissionFolder, trial_id: str) -> str:
 def start_driver(
     folder: SubmissionFolder,
     launcher: Launcher,
+    by: str,
     *,
     retry_failed: bool = False,
     only: str | None = None,
 ) -> None:
-    """Start a supervised driver of an existing submission. Raises UserError."""
-    words = ["supervise", folder.id, "--storage", str(folder.store.root)]
+    """Start a supervised driver of an existing submission, which writes nothing into the audit log:
+    the action that asks for it does. Raises UserError."""
+    words = ["supervise", folder.id, "--storage", str(folder.store.root), "--by", by]
     words += ["--retry-failed"] if retry_failed else []
     words += [] if only is None else ["--trial", only]
     try:

@@ -25,7 +25,7 @@ Origin = Annotated[
     Path | None,
     typer.Option(hidden=True, help="The file that STUDY is a copy of: where its paths begin."),
 ]
-By = Annotated[str | None, typer.Option(hidden=True, help="Whose submission it is.")]
+By = Annotated[str | None, typer.Option(hidden=True, help="Who asked for it, from elsewhere.")]
 Audit = Annotated[
     bool,
     typer.Option("--audit", hidden=True, help="Say in the audit log that it was submitted."),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from mimlab.cli.options import RUNS, Address, Storage, Trials
+from mimlab.cli.options import RUNS, Address, By, Storage, Trials
 from mimlab.cli.run import Retry, drive
 from mimlab.search import ray_settings
 
@@ -30,6 +30,7 @@ def resume(
     retry_failed: Retry = False,
     trials: Trials = None,
     restarted: Annotated[bool, typer.Option("--restarted", hidden=True)] = False,
+    by: By = None,
 ) -> None:
     """Go on with what was stopped, paused or interrupted, from its last checkpoints.
 
@@ -52,15 +53,14 @@ def resume(
     from mimlab.actions.resume import refuse_ended
     from mimlab.search.driver import Options  # torch and Ray take seconds to import
     from mimlab.search.submission import reopen
-    from mimlab.search.supervision import supervised
     from mimlab.storage.asked import withdraw
 
     if found.trial is not None:
         refuse_ended(found.trial, retry_failed=retry_failed)
         withdraw(found.submission, found.trial.id)
     options = Options(retry_failed=retry_failed, only=frozenset(only), restarted=restarted)
-    # Who sent a supervised one has written that down.
-    begun = None if restarted or supervised() else partial(_record, found.submission, only, options)
+    is_sent = by is not None  # the action that sent it has written that down
+    begun = None if restarted or is_sent else partial(_record, found.submission, only, options)
     drive(Console(), found.submission, reopen(found.submission), options, begun)
 
 

@@ -85,7 +85,8 @@ def supervise(  # noqa: PLR0913  (the options of a command)
             "--new; name the file"
         )
     else:
-        first = ["resume", target, "--storage", storage, *only]
+        told = [] if by is None else ["--by", by]
+        first = ["resume", target, "--storage", storage, *only, *told]
 
     def command(found: SubmissionFolder | None) -> list[str]:
         again = found and ["resume", found.id, "--storage", str(found.store.root), *only]

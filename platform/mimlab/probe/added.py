@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from mimlab.data.builtin import resolve_images
 from mimlab.data.manifest import DataSet
 from mimlab.errors import UserError
@@ -21,6 +19,7 @@ from mimlab.storage.ownership import find_named, owner_of, submission_of
 from mimlab.storage.records import DONE, TrialRecord
 from mimlab.storage.store import Store
 from mimlab_objectives.backbones.vit import VitBackbone
+from mimlab_objectives.shapes_only import shapes_only
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,7 @@ def _spec(record: TrialRecord, probe: Probe, data: DataSet) -> dict[str, Any]:
             f"probe to the study, with `data: {{sidecars: {{{probe.label_maps}: FOLDER}}}}`, and "
             "run it again: what has finished is not trained anew"
         )
-    with torch.device("meta"):
+    with shapes_only():
         prefix = VitBackbone(spec.backbone, spec.data.image_size).num_prefix_tokens
     if probe.pooling == "cls" and prefix == 0:
         raise UserError(

@@ -17,16 +17,20 @@ def probe_export(order: dict[str, Any], trial_id: str, step: int, labels: list[s
     """`mimlab.probe.task.probe_export`, giving way to training."""
     _give_way()
     from mimlab.probe import task
+    from mimlab_objectives.lean_torch import without_compiler
 
-    task.probe_export(order, trial_id, step, labels)
+    with without_compiler():
+        task.probe_export(order, trial_id, step, labels)
 
 
 def probe_baselines(order: dict[str, Any], submission_id: str) -> None:
     """`mimlab.probe.task.probe_baselines`, giving way to training."""
     _give_way()
     from mimlab.probe import task
+    from mimlab_objectives.lean_torch import without_compiler
 
-    task.probe_baselines(order, submission_id)
+    with without_compiler():
+        task.probe_baselines(order, submission_id)
 
 
 def _give_way() -> None:

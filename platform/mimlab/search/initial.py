@@ -10,7 +10,6 @@ from pathlib import Path
 
 import safetensors.torch
 import timm
-import torch
 from timm.models import get_pretrained_cfg, load_state_dict
 from torch import Tensor
 
@@ -29,6 +28,7 @@ from mimlab.train.export import weights_of
 from mimlab_objectives.backbones.initial import fitted
 from mimlab_objectives.backbones.vit import BackboneParams, VitBackbone
 from mimlab_objectives.registry import ParamsError
+from mimlab_objectives.shapes_only import shapes_only
 
 FILES = ("model.safetensors", INTERNAL_FILE)
 """What a folder may hold: an exported encoder, or one as a trial's folder has it."""
@@ -92,7 +92,7 @@ def _key(backbone: BackboneParams) -> tuple[str, str]:
 
 
 def _check_fit(initial: InitialWeights, spec: TrialSpec) -> None:
-    with torch.device("meta"):
+    with shapes_only():
         backbone = VitBackbone(spec.backbone, spec.data.image_size)
     fitted(safetensors.torch.load(initial.data), backbone)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-import torch
-
 from mimlab.spec.errors import Problem, refuse
 from mimlab.spec.expand import Trial, expand, refuse_axes, refuse_points
 from mimlab.spec.identity import identity
@@ -22,6 +20,7 @@ from mimlab_objectives.backbones.vit import VitBackbone, grid_of
 from mimlab_objectives.masking.plan import Application, Grid, Masking, Signal, maskings
 from mimlab_objectives.objectives.base import Objective, objectives
 from mimlab_objectives.registry import ParamsError
+from mimlab_objectives.shapes_only import shapes_only
 from mimlab_objectives.targets.base import Target, TargetKind, targets
 
 OF_THE_LOOP: frozenset[Signal] = frozenset({"pixels", "prior_map"})
@@ -144,7 +143,7 @@ def _part_problems(spec: TrialSpec) -> Iterator[Problem]:
         )
         return
     try:
-        with torch.device("meta"):
+        with shapes_only():
             backbone = VitBackbone(spec.backbone, spec.data.image_size)
             built = target(spec.target, backbone.patch_size, backbone.grid)
             objective(spec.objective, backbone, built)

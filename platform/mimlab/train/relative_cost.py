@@ -15,6 +15,7 @@ from mimlab_objectives.backbones.vit import BackboneParams, VitBackbone
 from mimlab_objectives.masking.plan import Masking, MaskRequest, maskings
 from mimlab_objectives.objectives.base import Batch, Objective, objectives
 from mimlab_objectives.registry import Entry
+from mimlab_objectives.shapes_only import shapes_only
 from mimlab_objectives.targets.base import targets
 
 BACKBONE = BackboneParams(name="vit_base_patch16_224")
@@ -62,7 +63,7 @@ def _flops(objective: str, target: str) -> int | None:
     if masking is None:
         return None
     try:
-        with torch.device("meta"):
+        with shapes_only():
             backbone = VitBackbone(BACKBONE, IMAGE_SIZE)
             built = wanted.part(wanted.params(), backbone.patch_size, backbone.grid)
             module = part.part(part.params(), backbone, built).train()

@@ -8,5 +8,7 @@ from typing import Any
 def train_on_worker(config: dict[str, Any]) -> None:
     """`mimlab.train.worker.train_on_worker`."""
     from mimlab.train import worker
+    from mimlab_objectives.lean_torch import without_compiler
 
-    worker.train_on_worker(config)
+    with without_compiler():
+        worker.train_on_worker(config)

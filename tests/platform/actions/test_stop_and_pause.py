@@ -87,7 +87,7 @@ def test_a_paused_submission_says_so_until_it_is_resumed(submission, driven, rec
     resume_submission(submission.store, submission.id, "bob", launcher=recorder)
     assert asked_of_whole(submission) is None
     root = str(submission.store.root)
-    assert words_of(recorder) == ["supervise", submission.id, "--storage", root]
+    assert words_of(recorder) == ["supervise", submission.id, "--storage", root, "--by", "bob"]
 
 
 def test_a_resume_sends_the_code_of_the_folder(submission, recorder) -> None:

@@ -79,6 +79,7 @@ def mimlab_with(python: Mimlab) -> Mimlab:
     return run
 
 
+@pytest.mark.slow
 def test_its_parts_are_listed_and_in_the_schema(mimlab_with: Mimlab, site: Path) -> None:
     listed = json.loads(mimlab_with(site, "list", "--json").stdout)
     found = {

@@ -81,6 +81,7 @@ def test_the_baselines_are_probed_once_for_all_trials(call, folder: Path, made) 
     assert "baseline" not in call("probe", made.submission.id, *options, "--all-steps").out
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_it_was_and_repeats_nothing(call, made) -> None:
     assert call("probe", made.trial.id, *ATTENTIVE).code == 0
     (first,) = made.trial.probes()
@@ -92,6 +93,7 @@ def test_it_goes_on_where_it_was_and_repeats_nothing(call, made) -> None:
     assert made.trial.probes()[1] == first
 
 
+@pytest.mark.slow
 def test_a_study_file_means_its_latest_submission(call, folder: Path, made, tiny_study) -> None:
     file = folder / "elsewhere.yaml"
     file.write_text(tiny_study)
@@ -102,6 +104,7 @@ def test_a_study_file_means_its_latest_submission(call, folder: Path, made, tiny
     assert '"probe/low_shot_10pct/top1"' in compared.out
 
 
+@pytest.mark.slow
 def test_an_export_that_is_corrupt_is_named_and_the_others_are_probed(call, made) -> None:
     weights = made.trial.file("exports/step_000000009/encoder.safetensors")
     made.trial.store.write(weights, b"no weights")
@@ -167,6 +170,7 @@ def test_a_trial_without_an_export_is_refused(call, made) -> None:
     assert said.code == 2 and "its exports were removed" in said.err
 
 
+@pytest.mark.slow
 def test_other_settings_than_there_is_a_result_of_are_refused(call, made) -> None:
     assert call("probe", made.trial.id, *ATTENTIVE).code == 0
     before = made.trial.probes()

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from mimlab.actions import audit
+
 pytestmark = pytest.mark.slow
 
 
@@ -73,11 +75,14 @@ def test_mlflow_has_boards_and_encoders_with_their_probes(reference) -> None:
             assert ("probe/linear/top1" in keys) == (model.tags["step"] == "600")
 
 
-def test_a_finished_study_is_reused_not_repeated(reference) -> None:
+@pytest.mark.parametrize("command", ["resume", "supervise"])
+def test_a_finished_study_is_reused_not_repeated(reference, command: str) -> None:
     """The next launch is another submission of the same trials, and takes no cluster."""
     lab = reference.lab
     first, before = lab.submission.id, [trial.status() for trial in lab.trials]
-    said = lab.call("resume", first)
+    written = len(audit.read(lab.store))
+    said = lab.call(command, first)
     assert (said.code, said.err) == (0, "")
     assert "Best trial" in said.words
+    assert [(line.what, line.on) for line in audit.read(lab.store)[written:]] == [("resume", first)]
     assert [trial.status() for trial in lab.trials] == before

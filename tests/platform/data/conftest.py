@@ -16,19 +16,25 @@ GROUP_ROWS = 4
 SHARD_ROWS = 12
 
 
-@pytest.fixture
-def split_of(tmp_path: Path) -> Callable[[Sequence[bytes]], Split]:
+@pytest.fixture(scope="session")
+def split_in() -> Callable[[Path, Sequence[bytes]], Split]:
     """Writes a split of these images: row groups of 4 rows, shards of 3; label = id mod 10."""
 
-    def write(images: Sequence[bytes]) -> Split:
+    def write(folder: Path, images: Sequence[bytes]) -> Split:
         entries = [
-            _write_shard(tmp_path / f"train-{start:05d}.parquet", images, start)
+            _write_shard(folder / f"train-{start:05d}.parquet", images, start)
             for start in range(0, len(images), SHARD_ROWS)
         ]
         entry = SplitEntry(name="train", rows=len(images), fingerprint="", shards=entries)
-        return Split(tmp_path, entry, first_id=0)
+        return Split(folder, entry, first_id=0)
 
     return write
+
+
+@pytest.fixture
+def split_of(tmp_path: Path, split_in: Callable) -> Callable[[Sequence[bytes]], Split]:
+    """The same, in a folder of the test's own."""
+    return lambda images: split_in(tmp_path, images)
 
 
 @pytest.fixture(scope="session")

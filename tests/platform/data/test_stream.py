@@ -110,16 +110,22 @@ def assert_equal(left: dict[int, LocalBatch], right: dict[int, LocalBatch]) -> N
         assert left[step].skipped == right[step].skipped
 
 
-@pytest.fixture
-def split(split_of, pictures):
-    return split_of(pictures)
+@pytest.fixture(scope="module")
+def split(split_in, pictures, tmp_path_factory):
+    """Nobody changes it."""
+    return split_in(tmp_path_factory.mktemp("split"), pictures)
 
 
-def test_batches_are_those_of_the_plan_rendered(split, pictures):
+@pytest.fixture(scope="module")
+def whole(split, ray_local):
+    """All of its batches, as one rank reads them."""
+    return joined(read(split))
+
+
+def test_batches_are_those_of_the_plan_rendered(split, whole):
     plan = ReadPlan(split.rows_per_group, 1, BATCH)
-    batches = joined(read(split))
-    assert list(batches) == list(range(30))
-    for step, batch in batches.items():
+    assert list(whole) == list(range(30))
+    for step, batch in whole.items():
         rows, epochs = plan.batch(step)
         assert batch.ids.tolist() == rows.tolist()
         assert batch.epochs.tolist() == epochs.tolist()
@@ -140,26 +146,28 @@ def test_images_are_the_rendered_views_of_their_samples(split, pictures):
         assert (image.numpy() == out).all()
 
 
-@pytest.mark.parametrize("world", [2, 4])
-def test_global_batches_are_the_same_on_any_number_of_workers(split, world):
+@pytest.mark.parametrize("world", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_global_batches_are_the_same_on_any_number_of_workers(split, whole, world):
     ranks = read(split, world=world)
     sizes = [len(part) for part in np.array_split(np.arange(BATCH), world)]
     assert [len(batches[0].ids) for batches in ranks] == sizes
-    assert_equal(joined(ranks), joined(read(split)))
+    assert_equal(joined(ranks), whole)
 
 
 @pytest.mark.parametrize("start", [1, 13])
-def test_a_stream_that_starts_later_is_the_tail(split, start):
-    whole, tail = joined(read(split)), joined(read(split, start=start))
-    assert_equal({step: whole[step] for step in range(start, 30)}, tail)
+def test_a_stream_that_starts_later_is_the_tail(split, whole, start):
+    tail = {step: whole[step] for step in range(start, 30)}
+    assert_equal(tail, joined(read(split, start=start)))
 
 
-def test_threads_prefetching_and_reading_tasks_change_nothing(split):
+def test_threads_prefetching_and_reading_tasks_change_nothing(split, whole):
     other = {"threads": 1, "prefetch": 1, "resources": ReadResources(tasks=4, cpus=1.0)}
-    assert_equal(joined(read(split, stop=12)), joined(read(split, stop=12, **other)))
+    first = {step: whole[step] for step in range(12)}
+    assert_equal(first, joined(read(split, stop=12, **other)))
 
 
-@pytest.mark.parametrize("world", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("world", [1, 2])
 def test_decoding_in_tasks_changes_nothing(split_of, pictures, world):
     split = split_of([data[:50] if i in {4, 33} else data for i, data in enumerate(pictures)])
     resources = ReadResources(tasks=2, cpus=0.2, decode=True)
@@ -168,7 +176,7 @@ def test_decoding_in_tasks_changes_nothing(split_of, pictures, world):
     assert_equal(joined(read(split, stop=12)), there)
 
 
-@pytest.mark.parametrize("world", [1, 2])
+@pytest.mark.parametrize("world", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_maps_come_with_their_images_wherever_they_are_decoded(split_of, pictures, tmp_path, world):
     """The map of each sample holds its id; some images are unreadable, hence replaced."""
     split = split_of([data[:50] if i in {4, 33} else data for i, data in enumerate(pictures)])
@@ -197,9 +205,8 @@ def test_maps_come_with_their_images_wherever_they_are_decoded(split_of, picture
             assert (batch.maps["seg"] == batch.ids[:, None, None]).all()
 
 
-@pytest.mark.parametrize("world", [1, 2])
-def test_segments_follow_each_other_without_a_seam(split, world, monkeypatch):
-    whole = joined(read(split))
+@pytest.mark.parametrize("world", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_segments_follow_each_other_without_a_seam(split, whole, world, monkeypatch):
     monkeypatch.setattr(segments, "MAX_TASKS", 2)
     assert_equal(whole, joined(read(split, world=world)))
 
@@ -234,7 +241,8 @@ def test_a_data_set_of_damaged_images_ends_the_stream(split_of):
         read(split_of([b"nothing"] * 20))
 
 
-def test_what_goes_wrong_while_reading_reaches_the_consumer(split):
+def test_what_goes_wrong_while_reading_reaches_the_consumer(split_of, pictures):
+    split = split_of(pictures)
     split.shards[3].path.unlink()
     with pytest.raises(Exception, match=split.shards[3].path.name):
         read(split)

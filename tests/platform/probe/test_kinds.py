@@ -62,6 +62,7 @@ def test_each_kind_leaves_a_record_with_protocol_and_settings(exported: Callable
     assert more > fewer
 
 
+@pytest.mark.slow
 def test_long_ones_tell_their_progress_in_the_log(exported: Callable) -> None:
     made = exported([24], PROBES)
     run(made, "attentive", "finetune")
@@ -75,6 +76,7 @@ def test_long_ones_tell_their_progress_in_the_log(exported: Callable) -> None:
     assert set(steps) == {48}  # eight epochs of 600 images, 100 at a time
 
 
+@pytest.mark.slow
 def test_the_same_export_gives_the_same_scores(exported: Callable) -> None:
     made = exported([24], PROBES)
     first = {label: record.metrics for label, record in run(made, *LABELS).items()}
@@ -93,6 +95,7 @@ def test_a_record_is_written_as_soon_as_there_is_one(exported: Callable) -> None
     assert kept.probe == "low_shot_10pct"
 
 
+@pytest.mark.slow
 def test_baselines_are_those_that_a_kind_can_have(exported: Callable) -> None:
     made = exported([24], PROBES)
     probe_baselines(made.order.model_dump(mode="json"), made.submission.id)

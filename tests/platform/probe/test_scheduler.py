@@ -14,7 +14,7 @@ from mimlab.probe.scheduler import ProbeScheduler
 from mimlab.spec.study import trial_spec
 from mimlab.storage.records import ProbeRecord
 
-pytestmark = pytest.mark.usefixtures("ray_local")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_local")]
 
 DEADLINE_S = 240
 
@@ -127,7 +127,6 @@ def kill_probes() -> None:
             continue
 
 
-@pytest.mark.slow
 def test_a_probe_whose_process_dies_again_and_again_is_given_up(exported: Callable) -> None:
     # A million epochs take hours: each run of the probe is killed long before.
     made = exported([24], "probes=[{name: linear, at: end, epochs: 1000000}]")
@@ -141,7 +140,6 @@ def test_a_probe_whose_process_dies_again_and_again_is_given_up(exported: Callab
     assert not scheduler.busy
 
 
-@pytest.mark.slow
 def test_a_long_probe_that_is_killed_once_starts_again(exported: Callable) -> None:
     made = exported(
         [24], "probes=[{name: finetune, at: end, epochs: 20, batch_size: 100, max_fit: 500}]"

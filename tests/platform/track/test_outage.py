@@ -60,6 +60,7 @@ def wait_until(met, timeout_s: float = 30.0) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_through_a_server_all_is_shown_as_in_a_database(make_lab, server) -> None:
     lab = make_lab(server.uri)
     view, [trial] = lab.opened()
@@ -79,6 +80,7 @@ def test_through_a_server_all_is_shown_as_in_a_database(make_lab, server) -> Non
     assert paths == {"images", "resolved.yaml"}
 
 
+@pytest.mark.slow
 def test_what_accrues_while_the_server_is_away_arrives_in_order_and_once(
     make_lab, server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +115,7 @@ def test_what_accrues_while_the_server_is_away_arrives_in_order_and_once(
         assert lab.history(trial, "train/loss") == expected
 
 
+@pytest.mark.slow
 def test_a_server_restored_from_a_backup_gets_what_it_lost(make_lab, server) -> None:
     lab = make_lab(server.uri)
     view, [trial] = lab.opened()
@@ -147,6 +150,7 @@ def test_a_server_that_is_away_from_the_start_delays_nobody(make_lab, tmp_path: 
     assert not lab.store.exists(f"submissions/{submission.id}/mlflow.json")
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_keeps_no_driver_from_ending(make_lab, server) -> None:
     """It takes the connection and the request, and answers nothing."""
     lab = make_lab(server.uri)
@@ -199,6 +203,7 @@ def test_the_drain_shows_what_is_written_and_ends_with_all_of_it(lab) -> None:
     assert lab.run(folder).info.status == "FINISHED"
 
 
+@pytest.mark.slow
 def test_a_driver_killed_while_it_sends_doubles_and_loses_nothing(lab) -> None:
     submission = lab.submission()
     [record] = lab.trials(submission)

@@ -74,6 +74,7 @@ def test_a_probe_that_is_accepted_later_is_sent_then(lab) -> None:
     assert [value for _, _, value in lab.history(trial, TOP1)] == [0.5, 0.6]
 
 
+@pytest.mark.slow
 def test_a_server_without_a_place_for_files_shows_all_else(
     make_lab, server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,6 +55,7 @@ def test_what_cannot_work_is_refused_with_what_would(
     assert "secret" not in str(refusal.value)
 
 
+@pytest.mark.slow
 def test_the_command_shows_the_results_pictures_included(make_lab, serve, tmp_path: Path) -> None:
     target = resolve_tracking(None, tmp_path / "my runs")
     lab = make_lab(target.uri)

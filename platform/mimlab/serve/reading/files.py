@@ -38,6 +38,11 @@ class CachedFiles:
         """Names in a folder, sorted; [] if there is none."""
         return self._listings.list(folder)
 
+    def expect(self, folders: Sequence[str]) -> None:
+        """They are about to be listed: a bucket is asked for all of them at once."""
+        if self._threads > 1:
+            self._each(folders, self.list)
+
     def parsed(self, path: str, parse: Callable[[bytes], ValueT]) -> ValueT | None:
         """What `parse` makes of a file, None if there is none. Raises what `parse` raises."""
 

@@ -33,7 +33,7 @@ from mimlab.serve.reading.models import (
 )
 from mimlab.serve.reading.submissions import Looked
 from mimlab.serve.reading.thinning import kept_points
-from mimlab.serve.reading.trials import NOTHING_YET, probes_of
+from mimlab.serve.reading.trials import LISTED, NOTHING_YET, probes_of
 from mimlab.serve.reading.watching import Watch, driver_lives
 from mimlab.storage.asked import WHOLE, Asked
 from mimlab.storage.records import (
@@ -104,6 +104,8 @@ class Reading:
         """One submission with its trials. Raises UserError if there is none of that id."""
         with self._look():
             looked = self._existing(submission_id)
+            ids = [trial.id for trial in looked.trials]
+            self._files.expect([f"trials/{id_}/{name}" for id_ in ids for name in LISTED])
             shown = [self._shown(looked, at) for at in range(len(looked.trials))]
             axes = dict.fromkeys(path for trial in looked.trials for path in trial.point)
             path = f"submissions/{submission_id}"
@@ -178,6 +180,7 @@ class Reading:
         for trial_id in trial_ids:
             _check_name(trial_id)
         with self._look():
+            self._files.expect([f"trials/{trial_id}/journal" for trial_id in trial_ids])
             asked = [(trial_id, metric) for trial_id in trial_ids for metric in metrics]
             found = [self._curve(trial_id, metric, points) for trial_id, metric in asked]
         return [curve for curve in found if curve.points]

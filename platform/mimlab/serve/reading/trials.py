@@ -48,6 +48,10 @@ def board_steps(files: CachedFiles, trial_id: str) -> list[int]:
     return sorted(int(match.group(1)) for match in matches if match)
 
 
+LISTED = ("probes", "boards", "checkpoints")
+"""Folders of a trial that `summary_of` looks into."""
+
+
 def summary_of(
     files: CachedFiles,
     record: TrialRecord,

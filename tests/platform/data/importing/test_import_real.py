@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 
 from mimlab.data.importing import ShardSize, import_data
 from mimlab.data.inspection import inspect
+
+pytestmark = pytest.mark.slow
 
 
 def test_every_photograph_arrives_byte_for_byte(

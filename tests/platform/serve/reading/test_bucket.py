@@ -8,6 +8,7 @@ import pytest
 from s3 import Bucket, Proxy
 
 from mimlab.serve.reading import Reading
+from mimlab.serve.reading.trials import LISTED
 from mimlab.storage.store import Store
 
 SUBMISSIONS, TRIALS = 5, 5
@@ -57,6 +58,21 @@ def test_a_look_at_what_has_ended_asks_for_two_listings_and_each_status(
     trials = sum(each.num_trials for each in before)
     assert trials == SUBMISSIONS * TRIALS
     assert len(proxy.asked) <= 2 + trials * REQUESTS_OF_A_READ, proxy.asked
+
+
+def test_a_look_at_a_submission_lists_once_what_its_table_shows(
+    reading: Reading, proxy: Proxy
+) -> None:
+    """Of each trial three folders and the status; of itself, and of the queue, a folder."""
+    before = reading.submission("ratio-20260115-101501")
+    assert all(trial.scores for trial in before.trials)
+    proxy.asked.clear()
+    assert reading.submission("ratio-20260115-101501") == before
+    listed = [line for line in proxy.asked if b"prefix=" in line]
+    assert len(listed) == len(set(listed)) == 2 + len(LISTED) * TRIALS, listed
+    missing = 1  # the link to MLflow
+    most = len(listed) + TRIALS * REQUESTS_OF_A_READ + missing
+    assert len(proxy.asked) <= most, proxy.asked
 
 
 def test_a_line_of_a_log_is_read_once(reading: Reading, written: Any, proxy: Proxy) -> None:

@@ -85,7 +85,9 @@ def store_of(data, write_store, views_of):
     return made
 
 
-@pytest.mark.parametrize(("world", "decode"), [(1, False), (2, True), (4, False)])
+@pytest.mark.parametrize(
+    ("world", "decode"), [(1, False), pytest.param(2, True, marks=pytest.mark.slow), (4, False)]
+)
 def test_on_any_number_of_workers_wherever_images_are_decoded(
     data, store_of, telling, world, decode
 ):
@@ -153,7 +155,7 @@ def test_of_the_same_images_in_other_shards(
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize("decode", [False, True])
+@pytest.mark.parametrize("decode", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_what_replaces_an_unreadable_image_brings_its_own_codes(data, store_of, telling, decode):
     store, split = store_of(2), data.split("train")
     damage(split, bad={3, 17})
