@@ -55,12 +55,19 @@ class _StandIn(ModuleType):
 
     def disable(
         self,
-        fn: Callable[..., Any],
-        recursive: bool = True,  # noqa: ARG002  the compiler's name
+        fn: Callable[..., Any] | None = None,
+        recursive: bool = True,
         *,
-        wrapping: bool = True,  # noqa: ARG002
-    ) -> Callable[..., Any]:
-        """Nothing is compiled here, so that there is nothing to keep it from."""
+        reason: str | None = None,
+        wrapping: bool = True,
+    ) -> Any:
+        """Nothing is compiled here, so that there is nothing to keep PyTorch's own functions from.
+
+        They alone are not wrapped (torch/_compile.py) and ask again later; others are marked once.
+        """
+        if fn is None or wrapping:
+            real = self.__getattr__("disable")
+            return real(fn, recursive, reason=reason, wrapping=wrapping)
         self._marked.append(fn)
         return fn
 

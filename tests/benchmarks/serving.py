@@ -150,22 +150,20 @@ def _write_submission(store: Store, number: int, segments: dict[str, bytes]) -> 
         store.write_record(trial.file("probes/knn-000020000.json"), _probe(i))
         for name, data in segments.items():
             store.write(trial.file(f"journal/{name}"), data)
-    store.write(folder.file("resolved.json"), _resolved())
-    store.write_record(folder.file("trials.json"), TrialsRecord(trials=trials))
-    store.write_record(folder.file("submission.json"), _record(folder.id, trials))
+    _write_records(folder, trials)
 
 
 def _write_large(store: Store) -> None:
-    folder = SubmissionFolder(store, LARGE)
     trials = [_trial(number, i) for number in range(SUBMISSIONS) for i in range(TRIALS)]
-    store.write(folder.file("resolved.json"), _resolved())
+    _write_records(SubmissionFolder(store, LARGE), trials)
+
+
+def _write_records(folder: SubmissionFolder, trials: list[TrialRecord]) -> None:
+    resources = {"workers": 1, "gpus_per_worker": 1.0, "cpus_per_worker": 8.0}
+    store = folder.store
+    store.write(folder.file("resolved.json"), json.dumps({"resources": resources}).encode())
     store.write_record(folder.file("trials.json"), TrialsRecord(trials=trials))
     store.write_record(folder.file("submission.json"), _record(folder.id, trials))
-
-
-def _resolved() -> bytes:
-    resources = {"workers": 1, "gpus_per_worker": 1.0, "cpus_per_worker": 8.0}
-    return json.dumps({"resources": resources}).encode()
 
 
 def _trial(number: int, i: int) -> TrialRecord:

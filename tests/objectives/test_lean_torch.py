@@ -53,3 +53,13 @@ with without_compiler():
 print(compiled(torch.ones(1)).item(), utils.is_compile_supported("cpu"), allow_in_graph.__module__)
 """
     assert said(TRAIN + program).startswith("2.0 True torch._dynamo")
+
+
+def test_who_marks_a_function_inside_has_it_marked(said: Callable[[str], str]) -> None:
+    program = """
+with without_compiler():
+    marked = torch.compiler.disable(torch.compiler.is_compiling, reason="it looks around")
+compiled = torch.compile(lambda: (marked(), torch.compiler.is_compiling()), backend="eager")
+print(compiled())
+"""
+    assert said(TRAIN + program) == "(False, True)"
