@@ -6,13 +6,15 @@ docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html.
 
 from __future__ import annotations
 
+import io
 import os
 import time
+from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mimlab.errors import UserError
-from mimlab.storage.files import Files, FileSize
+from mimlab.storage.files import Files, FileSize, T
 from mimlab.storage.filesystems import (
     CONNECT_TIMEOUT_S,
     MAX_ATTEMPTS,
@@ -41,6 +43,12 @@ class BucketFiles(Files):
 
     def write(self, path: str, data: bytes | memoryview) -> None:
         (self._root / path).write_bytes(data)
+
+    def write_by(self, path: str, produce: Callable[[BinaryIO], T]) -> T:
+        buffer = io.BytesIO()
+        produced = produce(buffer)
+        self.write(path, buffer.getbuffer())
+        return produced
 
     def create(self, path: str, data: bytes) -> bool:
         from botocore.exceptions import BotoCoreError, ClientError

@@ -7,9 +7,12 @@ import os
 import shutil
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+T = TypeVar("T")
 
 REMOVED = ".removed."
 """Begins the name of a folder that is being removed."""
@@ -36,6 +39,11 @@ class Files(ABC):
     @abstractmethod
     def write(self, path: str, data: bytes | memoryview) -> None:
         """Replace `path` with `data`, whole or not at all, creating folders as needed."""
+
+    @abstractmethod
+    def write_by(self, path: str, produce: Callable[[BinaryIO], T]) -> T:
+        """`write` of what `produce` writes, for what is large. Returns what it returned; it may be
+        called again, with another file, where the first could not be written."""
 
     @abstractmethod
     def create(self, path: str, data: bytes) -> bool:
@@ -74,13 +82,17 @@ class LocalFiles(Files):
         return (self._root / path).read_bytes()
 
     def write(self, path: str, data: bytes | memoryview) -> None:
+        self.write_by(path, lambda file: file.write(data))
+
+    def write_by(self, path: str, produce: Callable[[BinaryIO], T]) -> T:
         target = self._root / path
-        with _temporary(target, data) as temporary:
+        with _temporary(target, produce) as (temporary, produced):
             temporary.replace(target)
+        return produced
 
     def create(self, path: str, data: bytes) -> bool:
         target = self._root / path
-        with _temporary(target, data) as temporary:
+        with _temporary(target, lambda file: file.write(data)) as (temporary, _):
             try:
                 os.link(temporary, target)
             except FileExistsError:
@@ -128,15 +140,16 @@ class LocalFiles(Files):
 
 
 @contextlib.contextmanager
-def _temporary(target: Path, data: bytes | memoryview) -> Iterator[Path]:
-    """A hidden file beside `target` that holds `data`, on the disk and not on its way there."""
+def _temporary(target: Path, produce: Callable[[BinaryIO], T]) -> Iterator[tuple[Path, T]]:
+    """A hidden file beside `target` of what `produce` writes, on the disk and not on its way there;
+    and what it returns."""
     found = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with found.open("wb") as file:
-            file.write(data)
+            produced = produce(file)
             file.flush()
             os.fsync(file.fileno())
-        yield found
+        yield found, produced
     finally:
         found.unlink(missing_ok=True)

@@ -6,12 +6,10 @@ import errno
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import BinaryIO, Literal
 
-from mimlab.storage.files import Files, FileSize
+from mimlab.storage.files import Files, FileSize, T
 from mimlab.storage.filesystems import RemoteError
-
-T = TypeVar("T")
 
 WAIT_S = 20 * 60.0
 """How long a study's processes wait unless it says otherwise. With several workers the others wait
@@ -142,6 +140,9 @@ class PatientFiles(Files):
 
     def write(self, path: str, data: bytes | memoryview) -> None:
         self._patience.run(lambda: self._files.write(path, data))
+
+    def write_by(self, path: str, produce: Callable[[BinaryIO], T]) -> T:
+        return self._patience.run(lambda: self._files.write_by(path, produce))
 
     def create(self, path: str, data: bytes) -> bool:
         tries = 0

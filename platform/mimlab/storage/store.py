@@ -8,11 +8,11 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from mimlab.errors import UserError
 from mimlab.storage.bucket_files import BucketFiles
-from mimlab.storage.files import Files, FileSize, LocalFiles
+from mimlab.storage.files import Files, FileSize, LocalFiles, T
 from mimlab.storage.patience import Patience, PatientFiles
 from mimlab.storage.records import Record
 from mimlab.storage.remote_path import Place, RemotePath, place_of
@@ -77,6 +77,11 @@ class Store:
     def write(self, path: str, data: bytes | memoryview) -> None:
         """Replace `path` with `data`, atomically, creating folders as needed."""
         self._files.write(path, data)
+
+    def write_by(self, path: str, produce: Callable[[BinaryIO], T]) -> T:
+        """`write` of what `produce` writes, for what is large. Returns what it returned; it may be
+        called again, with another file, where the first could not be written."""
+        return self._files.write_by(path, produce)
 
     def create(self, path: str, data: bytes) -> bool:
         """Write `path` only if it does not exist; False if it did. Whole or not at all."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent import futures
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import torch
 from torch import Tensor
@@ -67,20 +67,54 @@ def write_checkpoint(
 
     `before_commit` raises if it must not be committed any more: writing the state takes its time.
     """
-    buffer = io.BytesIO()
-    torch.save(vars(state), buffer)
-    data = buffer.getbuffer()
     folder = trial.file(f"checkpoints/{step_name(state.step)}")
-    trial.store.write(f"{folder}/{STATE_FILE}", data)
+    written = trial.store.write_by(f"{folder}/{STATE_FILE}", lambda file: _save(state, file))
     committed = manifest.model_copy(
         update={
-            "files": {STATE_FILE: hashlib.sha256(data).hexdigest()},
-            "sizes": {STATE_FILE: len(data)},
+            "files": {STATE_FILE: written.sha256.hexdigest()},
+            "sizes": {STATE_FILE: written.num_bytes},
         }
     )
     before_commit()
     trial.store.write_sealed(manifest_path(trial, state.step), committed)
     return committed
+
+
+class _Hashed:
+    """What torch.save writes to: a file whose bytes are hashed on their way, so that a second copy
+    of the state, which costs more than hashing it, is never in memory."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.sha256 = hashlib.sha256()
+        self.num_bytes = 0
+        self.error: OSError | None = None
+
+    def write(self, data: memoryview) -> int:
+        try:
+            written = self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+        self.sha256.update(data)
+        self.num_bytes += len(data)
+        return written
+
+    def flush(self) -> None:
+        """The file is flushed by whoever opened it."""
+
+
+def _save(state: TrainingState, file: BinaryIO) -> _Hashed:
+    hashed = _Hashed(file)
+    try:
+        # Of a file torch.save asks for these two methods alone, whatever its type says.
+        torch.save(vars(state), cast(BinaryIO, hashed))
+    except RuntimeError:
+        if hashed.error is None:
+            raise
+        # torch tells of its position in the file, not of a full disk.
+        raise hashed.error from None
+    return hashed
 
 
 def read_checkpoint(

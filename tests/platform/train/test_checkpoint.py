@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,19 +46,22 @@ def state_of(step: int) -> TrainingState:
     )
 
 
+def manifest_of(step: int) -> CheckpointManifest:
+    return CheckpointManifest(
+        step=step,
+        epoch=step / 10,
+        files={},
+        sizes={},
+        fence=1,
+        code_fingerprint="code",
+        journal_seq=step,
+        next_batch_hash=f"batch {step}",
+    )
+
+
 def write(trial: TrialFolder, *steps: int) -> None:
     for step in steps:
-        manifest = CheckpointManifest(
-            step=step,
-            epoch=step / 10,
-            files={},
-            sizes={},
-            fence=1,
-            code_fingerprint="code",
-            journal_seq=step,
-            next_batch_hash=f"batch {step}",
-        )
-        write_checkpoint(trial, state_of(step), manifest)
+        write_checkpoint(trial, state_of(step), manifest_of(step))
 
 
 def file_of(trial: TrialFolder, step: int, name: str) -> Path:
@@ -78,6 +85,30 @@ def test_what_is_written_is_read_back(trial: TrialFolder) -> None:
     assert (state.skipped, state.visible_tokens, state.pending.shape) == (1, 5.0, (2, 7))
     assert (manifest.next_batch_hash, manifest.journal_seq) == ("batch 7", 7)
     assert manifest.sizes["state.pt"] == file_of(trial, 7, "state.pt").stat().st_size
+
+
+@pytest.mark.parametrize("room", [0, 100_000, 3_900_000])
+def test_a_disk_that_fills_up_while_saving_is_said_so_and_waited_for(
+    small_disk: Callable[[int], Path], room: int
+) -> None:
+    folder = small_disk(12 << 20)
+    trial = TrialFolder(Store(folder), "trial")
+    write(trial, 5)
+    ballast = folder / "ballast"
+    disk = os.statvfs(folder)
+    ballast.write_bytes(bytes(disk.f_bavail * disk.f_bsize - room))
+    large = replace(state_of(10), objective={"weight": torch.arange(1_000_000.0)})
+    with pytest.raises(OSError, match="No space") as caught:
+        write_checkpoint(trial, large, manifest_of(10))
+    assert caught.value.errno == errno.ENOSPC
+    assert newest(trial)[0] == 5
+    threading.Timer(1.0, ballast.unlink).start()
+    patient = TrialFolder(trial.store.patient(60.0), "trial")
+    write_checkpoint(patient, large, manifest_of(10))
+    found = read_checkpoint(trial, 10)
+    assert found is not None
+    assert torch.equal(found[0].objective["weight"], torch.arange(1_000_000.0))
+    assert [name for name in trial.store.sizes("") if "/." in name] == []
 
 
 def test_without_checkpoints_there_is_none(trial: TrialFolder) -> None:
