@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from PIL import Image
 from playwright.sync_api import sync_playwright
@@ -18,10 +19,16 @@ from playwright.sync_api import sync_playwright
 from one_machine.ports import free_port
 
 MAX_BYTES = 300_000
-WIDTH, HEIGHT = 1280, 800
+WIDTH = 1280
 START_S = 240.0
 SETTLED_MS = 4000
 """Until figures are drawn and pictures loaded."""
+
+
+class Shot(NamedTuple):
+    path: str
+    height: int
+    look: Literal["light", "dark"]
 
 
 def main() -> None:
@@ -32,9 +39,9 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=Path("docs"))
     asked = parser.parse_args()
     pages = {
-        "submissions": ("/", "light"),
-        "comparison": (f"/submissions/{asked.submission}?tab=Comparison", "light"),
-        "trial": (f"/trials/{asked.trial}", "dark"),
+        "submissions": Shot("/", 480, "light"),
+        "comparison": Shot(f"/submissions/{asked.submission}?tab=Comparison", 1500, "light"),
+        "trial": Shot(f"/trials/{asked.trial}", 825, "dark"),
     }
     port = free_port()
     command = [sys.executable, "-P", "-m", "mimlab.cli.main", "dashboard"]
@@ -46,18 +53,18 @@ def main() -> None:
         server.wait()
 
 
-def _take(address: str, pages: dict[str, tuple[str, str]], folder: Path) -> None:
+def _take(address: str, pages: dict[str, Shot], folder: Path) -> None:
     _wait_for(address)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
-        for name, (path, look) in pages.items():
+        for name, shot in pages.items():
             page = browser.new_page(
-                viewport={"width": WIDTH, "height": HEIGHT},
-                color_scheme="dark" if look == "dark" else "light",
+                viewport={"width": WIDTH, "height": shot.height},
+                color_scheme=shot.look,
             )
-            page.goto(f"{address}{path}", timeout=60_000)
+            page.goto(f"{address}{shot.path}", timeout=60_000)
             page.wait_for_timeout(SETTLED_MS)
             data = _small(page.screenshot())
             (folder / f"dashboard-{name}.png").write_bytes(data)
