@@ -49,6 +49,7 @@ class Trials:
         folder.mkdir()
         made = self._create(folder, *changes)
         held = lease.acquire(made.submission)
+        lease.claim(made.trial, made.submission)
         return made.trial, made.worker(held.fence, cpus=0.5).model_dump(mode="json")
 
     def fit(
