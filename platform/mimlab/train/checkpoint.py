@@ -110,10 +110,11 @@ def _save(state: TrainingState, file: BinaryIO) -> _Hashed:
         # Of a file torch.save asks for these two methods alone, whatever its type says.
         torch.save(vars(state), cast(BinaryIO, hashed))
     except RuntimeError:
+        # torch tells of its position in the file, not of a full disk.
         if hashed.error is None:
             raise
-        # torch tells of its position in the file, not of a full disk.
-        raise hashed.error from None
+    if hashed.error is not None:
+        raise hashed.error
     return hashed
 
 
