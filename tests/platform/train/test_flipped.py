@@ -10,43 +10,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from written_checkpoints import manifest_of, state_of
 
 from mimlab.probe.base import Probe
 from mimlab.probe.scheduler import ProbeScheduler
 from mimlab.probe.task import probe_export
 from mimlab.spec.study import trial_spec
 from mimlab.storage.folders import TrialFolder
-from mimlab.storage.records import CheckpointManifest
 from mimlab.storage.store import Store
 from mimlab.train.build import build_objective
-from mimlab.train.checkpoint import TrainingState, newest_checkpoint, read_checkpoint
+from mimlab.train.checkpoint import newest_checkpoint, read_checkpoint
 from mimlab.train.checkpoint import write_checkpoint as write
 from mimlab.train.export import read_card, weights_of
-
-
-def state_of(step: int, objective: dict[str, torch.Tensor]) -> TrainingState:
-    return TrainingState(
-        step=step,
-        objective=objective,
-        optimizer={"param_groups": [{"lr": 0.1}]},
-        scaler={},
-        pending=torch.zeros(2, 7),
-        skipped=1,
-        visible_tokens=5.0,
-    )
-
-
-def manifest_of(step: int) -> CheckpointManifest:
-    return CheckpointManifest(
-        step=step,
-        epoch=step / 10,
-        files={},
-        sizes={},
-        fence=1,
-        code_fingerprint="code",
-        journal_seq=step,
-        next_batch_hash="ab" * 32,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +29,11 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> TrialFolder:
     """One with checkpoints at steps 5 and 10."""
     trial = TrialFolder(Store(tmp_path_factory.mktemp("flipped")), "trial")
     for step in (5, 10):
-        write(trial, state_of(step, {"weight": torch.full((3,), float(step))}), manifest_of(step))
+        write(
+            trial,
+            state_of(step, {"weight": torch.full((3,), float(step))}),
+            manifest_of(step, step / 10),
+        )
     return trial
 
 
@@ -145,7 +124,7 @@ def test_a_corrupt_export_is_made_again_from_its_checkpoint(exported: Callable, 
     made = exported([24])
     whole = weights_of(made.trial, made.card)
     objective = build_objective(trial_spec(made.order.spec))
-    write(made.trial, state_of(24, dict(objective.state_dict())), manifest_of(24))
+    write(made.trial, state_of(24, dict(objective.state_dict())), manifest_of(24, 2.4))
     flip(made.trial, name)
     probe_export(made.order.model_dump(mode="json"), made.trial.id, 24, ["knn"])
     card = read_card(made.trial, 24)
