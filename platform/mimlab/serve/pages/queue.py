@@ -21,7 +21,7 @@ from mimlab.serve.routes.session import Identity
 COLUMNS = [
     tables.column("place", "place", right=True),
     tables.column("submission", "submission"),
-    tables.column("state", "state"),
+    tables.column("state", "state", kind="state"),
     tables.column("user", "by"),
     tables.column("priority", "priority", right=True),
     tables.column("need", "needs"),
@@ -33,10 +33,6 @@ SHARES = [
     tables.column("in_use", "holds"),
     tables.column("quota", "may hold"),
 ]
-_SUBMISSION = (
-    '<q-td :props="props"><a :href="\'/submissions/\' + encodeURIComponent(props.value)">'
-    "{{ props.value }}</a></q-td>"
-)
 
 
 def add(site: Site) -> None:
@@ -62,13 +58,11 @@ def add(site: Site) -> None:
             with empty:
                 nothing("Nothing waits and nothing runs", "What is submitted starts at once.")
             with full:
-                shown = tables.table(COLUMNS, label="Queue")
-                shown.add_slot("body-cell-submission", _SUBMISSION)
-                shown.add_slot("body-cell-state", tables.STATE)
+                shown = tables.SortedTable(COLUMNS, label="Queue")
                 shares_title = ui.element("div")
                 with shares_title:
                     section("Shares")
-                shares = tables.table(SHARES, label="Shares")
+                shares = tables.SortedTable(SHARES, label="Shares")
                 change = _Change(api, identity)
 
             def show(view: QueueView) -> None:
@@ -145,6 +139,7 @@ def _rows(entries: list[QueueItem]) -> list[dict[str, Any]]:
             "need": _words(e.need),
             "queued": words.day(e.queued),
             "problem": e.problem,
+            "links": {"submission": tables.link("submissions", e.submission)},
         }
         for e in sorted(entries, key=lambda e: (e.state != "started", e.place is None, e.place))
     ]

@@ -17,11 +17,11 @@ from mimlab.serve.routes.queue import QueueView
 
 COLUMNS = [
     tables.column("id", "submission"),
-    tables.column("state", "state"),
-    tables.column("progress", "progress"),
-    tables.column("left", "time left", shown="row.left_words"),
+    tables.column("state", "state", kind="state"),
+    tables.column("progress", "progress", kind="progress"),
+    tables.column("left", "time left"),
     tables.column("trials", "trials", wrap=True),
-    tables.column("spent", "device hours", shown="row.spent_words"),
+    tables.column("spent", "device hours"),
     tables.column("user", "by"),
     tables.column("created", "created"),
     tables.column("health", "look at", wrap=True),
@@ -59,10 +59,7 @@ def add(site: Site) -> None:
                     states = ["running", "lost", "failed", "stopped", "pending", "finished"]
                     state = ui.select(states, label="State", clearable=True)
                     state.props("dense outlined")
-                shown = tables.table(COLUMNS, label="Submissions")
-                shown.add_slot("body-cell-id", tables.link_to("submissions"))
-                shown.add_slot("body-cell-state", tables.STATE)
-                shown.add_slot("body-cell-progress", tables.PROGRESS)
+                shown = tables.SortedTable(COLUMNS, label="Submissions")
                 wanted.bind_value_to(shown, "filter")
 
             def show() -> None:
@@ -95,11 +92,11 @@ def _row(summary: SubmissionSummary) -> dict[str, Any]:
         "state": summary.state,
         "progress": summary.progress,
         "left": summary.eta_s,
-        "left_words": words.time_left(summary),
         "trials": words.counted({str(k): v for k, v in summary.trials.items()}),
         "spent": summary.hours_spent,
-        "spent_words": words.spending(summary),
         "user": summary.user,
         "created": words.day(summary.created),
         "health": "; ".join(summary.health),
+        "words": {"left": words.time_left(summary), "spent": words.spending(summary)},
+        "links": {"id": tables.link("submissions", summary.id)},
     }

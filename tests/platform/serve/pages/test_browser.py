@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from mimlab.serve.identity.users import Users
 from mimlab.serve.queue.records import EntryState, Need, QueueEntry
 from one_machine.ports import free_port
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 WAIT_MS = 180_000
@@ -51,13 +50,14 @@ def written(tmp_path_factory: pytest.TempPathFactory, storage_at: Any) -> Any:
     storage = storage_at(tmp_path_factory.mktemp("serve") / "runs")
     trials = [storage.trial(n, r) for n in ("random", "block") for r in (0.5, 0.75)]
     submission = storage.submission(SUBMISSION, trials)
+    scores = (0.54, 0.5, 0.52, 0.56)
     for i, trial in enumerate(trials):
         storage.owner(trial, submission)
         storage.points(trial, [3.0 / step for step in range(1, 40)])
         storage.board(trial, 100, (200, 40 * i, 60))
         storage.board(trial, 200, (20, 40 * i, 160))
         storage.checkpoint(trial, 200)
-        storage.probe(trial, 200, 0.5 + i / 50)
+        storage.probe(trial, 200, scores[i])
         storage.status(trial, "finished", 400, 400)
     storage.status(trials[2], "stopped", 200, 400, reason="asked to")
     storage.status(trials[3], "running", 200, 400)
@@ -75,6 +75,7 @@ def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     opened = context.new_page()
     opened.set_default_timeout(WAIT_MS)
+    expect.set_options(timeout=WAIT_MS)
     said: list[str] = []
     opened.on("console", lambda m: said.append(m.text) if m.type == "error" else None)
     opened.on("pageerror", lambda error: said.append(str(error)))
@@ -88,11 +89,10 @@ def test_the_list_leads_to_a_submission_and_a_trial(page: Page, address: str) ->
     page.get_by_role("link", name=SUBMISSION).click()
     page.wait_for_url(f"**/submissions/{SUBMISSION}")
     page.get_by_role("link", name="block 0.75 · seed 0").wait_for()
-    assert page.locator(".state-lost").first.inner_text() == "lost"
+    expect(page.locator("td .state-lost")).to_have_text("lost")
     page.get_by_role("link", name="block 0.5 · seed 0").click()
     page.get_by_text("asked to").wait_for()
-    marked = [line.strip() for line in page.locator(".differs").all_inner_texts()]
-    assert marked == ['name: "block"', "ratio: 0.5"]
+    expect(page.locator(".differs")).to_have_text(['name: "block"', "ratio: 0.5"])
 
 
 def test_sorting_and_filtering_by_keyboard(page: Page, address: str) -> None:
@@ -100,22 +100,22 @@ def test_sorting_and_filtering_by_keyboard(page: Page, address: str) -> None:
     page.get_by_label("Filter").fill("block")
     page.get_by_text("random 0.5 · seed 0").wait_for(state="hidden")
     page.get_by_label("Filter").fill("")
-    header = page.locator("th", has_text="knn")
-    for order in (sorted, lambda found: sorted(found, reverse=True)):
-        header.press("Enter")
-        page.wait_for_timeout(500)
-        place = header.evaluate("e => e.cellIndex + 1")
-        cells = page.locator(f"tbody td:nth-child({place})")
-        scores = [float(text) for text in cells.all_inner_texts()]
-        assert scores == order(scores) and len(scores) == 4
+    page.get_by_text("random 0.5 · seed 0").wait_for()
+    head = page.get_by_role("columnheader", name="knn")
+    sorts(page, head, lambda: head.press("Enter"), ["50.00", "52.00", "54.00", "56.00"])
+    expect(head).to_have_attribute("aria-sort", "ascending")
+    sorts(page, head, lambda: head.press("Space"), ["56.00", "54.00", "52.00", "50.00"])
+    expect(head).to_have_attribute("aria-sort", "descending")
+    expect(head).to_be_focused()
 
 
-def sorted_by(page: Page, column: str) -> list[str]:
-    """The cells of a column, once its header was clicked."""
-    head = page.get_by_role("columnheader", name=column)
-    head.click()
-    place = page.locator("th").all_inner_texts().index(head.inner_text())
-    return page.locator(f"tbody tr td:nth-child({place + 1})").all_inner_texts()
+def sorts(page: Page, head: Locator, act: Callable[[], None], cells: list[str]) -> None:
+    """The column of `head` shows `cells` soon after `act`, and did not before it."""
+    place = head.evaluate("e => e.cellIndex + 1")
+    column = page.locator(f"tbody tr td:nth-child({place})")
+    assert column.all_inner_texts() != cells
+    act()
+    expect(column).to_have_text(cells)
 
 
 def test_scores_are_sorted_as_numbers(page: Page, serve: Callable, storage_at: Any, tmp_path):
@@ -128,7 +128,8 @@ def test_scores_are_sorted_as_numbers(page: Page, serve: Callable, storage_at: A
         storage.status(trial, "finished", 10, 10)
     page.goto(f"{serve(storage.store.root)}/submissions/{SUBMISSION}")
     page.get_by_text("100.00").wait_for()
-    assert sorted_by(page, "knn") == ["9.50", "87.19", "100.00"]
+    head = page.get_by_role("columnheader", name="knn")
+    sorts(page, head, head.click, ["9.50", "87.19", "100.00"])
 
 
 def test_hours_and_times_are_sorted_as_numbers(
@@ -136,7 +137,7 @@ def test_hours_and_times_are_sorted_as_numbers(
 ) -> None:
     storage = storage_at(tmp_path / "runs")
     # At the 640 images/s of their points: 10 steps in a second, by 2 workers of 3 cores.
-    for name, hours, left_s in (("a", 9, 600), ("b", 10, 9_000), ("c", 1, 45)):
+    for name, hours, left_s in (("a", 9, 600), ("b", 10, 45), ("c", 1, 9_000)):
         trial, step = storage.trial(name), hours * 6_000
         submission = storage.submission(f"{name}-20260115-101500", [trial])
         storage.owner(trial, submission)
@@ -145,8 +146,10 @@ def test_hours_and_times_are_sorted_as_numbers(
         storage.status(trial, "running", step, step + 10 * left_s, images_per_s=640.0)
     page.goto(serve(storage.store.root))
     page.get_by_text("10 CPU h").wait_for()
-    assert sorted_by(page, "device hours") == ["1 CPU h", "9 CPU h", "10 CPU h"]
-    assert sorted_by(page, "time left") == ["45 s", "10 min 00 s", "2 h 30 min"]
+    head = page.get_by_role("columnheader", name="device hours")
+    sorts(page, head, head.click, ["1 CPU h", "9 CPU h", "10 CPU h"])
+    head = page.get_by_role("columnheader", name="time left")
+    sorts(page, head, head.click, ["45 s", "10 min 00 s", "2 h 30 min"])
 
 
 def test_whoever_has_a_token_logs_in_and_out(
@@ -176,8 +179,7 @@ def test_curves_comparison_and_boards(page: Page, address: str) -> None:
     page.locator(".heatmap-label text", has_text="56.0").wait_for()
     page.get_by_role("tab", name="Boards").click()
     last = page.locator("figure img").first
-    last.wait_for()
-    assert str(last.get_attribute("src")).endswith("/200")
+    expect(last).to_have_attribute("src", re.compile("/200$"))
     page.locator(".q-slider__track-container").press("ArrowLeft")  # what the Tab key reaches
     page.locator('figure img[src$="/100"]').nth(3).wait_for()
     assert last.evaluate("e => e.decode().then(() => e.naturalWidth)") == 96
@@ -195,8 +197,7 @@ def test_the_first_fifty_of_hundreds_of_trials_are_drawn(
     address = serve(storage.store.root)
     page.goto(f"{address}/submissions/{SUBMISSION}?tab=Curves")
     page.get_by_text("451 more trials are not drawn: choose some cells").wait_for()
-    page.locator(".scatterlayer .trace").nth(1).wait_for()
-    assert page.locator(".scatterlayer .trace").count() == 2
+    expect(page.locator(".scatterlayer .trace")).to_have_count(2)
     page.goto(f"{address}/submissions/empty-20260115-101501?tab=Curves")
     page.get_by_text("No curves yet").wait_for()
 
@@ -204,18 +205,25 @@ def test_the_first_fifty_of_hundreds_of_trials_are_drawn(
 def test_a_page_follows_what_is_written(page: Page, address: str, written: Any) -> None:
     page.goto(f"{address}/submissions/{SUBMISSION}")
     page.get_by_text("asked to").wait_for()
+    link = page.get_by_role("link", name="block 0.5 · seed 0")
+    link.focus()
     trial = written.trial("block", 0.5)
     written.status(trial, "failed", 250, 400, reason="the disk burned")
     page.get_by_text("the disk burned").wait_for()
     page.locator(".state-failed").first.wait_for()
+    expect(link).to_be_focused()
+    link.press("Enter")
+    button = page.get_by_role("button", name="Resume")
+    button.focus()
     written.status(trial, "stopped", 200, 400, reason="asked to")
+    page.get_by_text("asked to").wait_for()
+    expect(button).to_be_focused()
 
 
 def test_a_button_that_may_not_be_pressed_says_why(page: Page, address: str) -> None:
     page.goto(f"{address}/trials/random-0.5-0")
     button = page.get_by_role("button", name="Resume")
-    button.wait_for()
-    assert button.get_attribute("aria-disabled") == "true"
+    expect(button).to_have_attribute("aria-disabled", "true")
     button.press("Enter")
     page.get_by_text("nothing of it is left to do").wait_for()
 
@@ -227,7 +235,7 @@ def test_a_study_is_checked_as_one_types(page: Page, address: str) -> None:
     page.keyboard.press("End")
     page.keyboard.type("x")
     page.get_by_text("line 10").wait_for()
-    assert page.get_by_role("button", name="Submit", exact=True).is_disabled()
+    expect(page.get_by_role("button", name="Submit", exact=True)).to_be_disabled()
 
 
 def test_the_page_of_what_has_not_begun_turns_into_the_submission_s_own(
@@ -251,8 +259,8 @@ def test_what_has_started_is_shown_while_ray_is_away(
     address = serve(storage.store.root, "--address", f"http://127.0.0.1:{free_port()}")
     page.goto(f"{address}/submissions/{submission}")
     page.get_by_text("no Ray dashboard answers there").wait_for()
-    assert page.get_by_text("Its driver starts.").is_visible()
-    assert page.locator("header").count() == 1
+    expect(page.get_by_text("Its driver starts.")).to_be_visible()
+    expect(page.locator("header")).to_have_count(1)
     storage.submission(submission, [storage.trial("random", 0.5)])
     page.get_by_role("link", name="random 0.5 · seed 0").wait_for()
 
@@ -305,11 +313,11 @@ def test_the_keyboard_reaches_the_content_first_and_sees_where_it_is(
     page.goto(address)
     page.get_by_role("link", name=SUBMISSION).wait_for()
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    expect(page.get_by_text("Skip to the content")).to_be_focused()
     page.keyboard.press("Enter")
-    assert page.evaluate("document.activeElement.tagName") == "MAIN"
+    expect(page.locator("main .page")).to_be_focused()
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Filter"
+    expect(page.get_by_label("Filter")).to_be_focused()
 
 
 def test_light_and_dark_are_remembered(page: Page, address: str) -> None:

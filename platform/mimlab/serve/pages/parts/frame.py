@@ -43,10 +43,10 @@ def frame(request: Request, title: str, identity: Identity | None) -> Iterator[N
         _look_button(dark)
         if identity is not None and identity.csrf_token is not None:
             _logout(identity.csrf_token)
-    with ui.element("main").classes("page") as main:
-        main.props('tabindex="-1"')
+    with ui.element("div").classes("page") as content:  # in NiceGUI's own `main`
+        content.props('tabindex="-1"')
         yield
-    ui.skip_link("Skip to the content", target=main)
+    ui.skip_link("Skip to the content", target=content)
 
 
 def _look_button(dark: ui.dark_mode) -> None:

@@ -14,17 +14,11 @@ from mimlab.serve.reading.models import SubmissionDetail, TrialSummary
 
 _FIRST = [
     tables.column("label", "trial"),
-    tables.column("state", "state"),
-    tables.column("progress", "progress"),
+    tables.column("state", "state", kind="state"),
+    tables.column("progress", "progress", kind="progress"),
     tables.column("step", "step", right=True),
-    tables.column(
-        "images_per_s",
-        "images/s",
-        right=True,
-        shown="value ? Math.round(value).toLocaleString('en-US') : ''",
-    ),
+    tables.column("images_per_s", "images/s", right=True),
 ]
-_PERCENT = "value == null ? '' : (100 * value).toFixed(2)"
 _LAST = [tables.column("reason", "why", wrap=True)]
 
 
@@ -35,18 +29,12 @@ class TrialTable(Panel):
         super().__init__(api)
         with ui.element("div").classes("tools"):
             wanted = ui.input("Filter").props("dense outlined clearable type=search")
-        self._table = tables.table(_FIRST, label="Trials", rows_per_page=50)
-        self._table.add_slot("body-cell-label", tables.link_to("trials"))
-        self._table.add_slot("body-cell-state", tables.STATE)
-        self._table.add_slot("body-cell-progress", tables.PROGRESS)
+        self._table = tables.SortedTable(_FIRST, label="Trials", rows_per_page=50)
         wanted.bind_value_to(self._table, "filter")
 
     async def show(self, detail: SubmissionDetail) -> None:
         axes = [tables.column(axis, _short(axis)) for axis in detail.axes]
-        scores = [
-            tables.column(m, f"{metric_name(m)} %", right=True, shown=_PERCENT)
-            for m in detail.metrics
-        ]
+        scores = [tables.column(m, f"{metric_name(m)} %", right=True) for m in detail.metrics]
         columns = [*_FIRST, *axes, tables.column("seed", "seed", right=True), *scores, *_LAST]
         # A dotted path is a nested field to the table: rows are keyed by the place of the column.
         for i, each in enumerate(columns):
@@ -71,6 +59,9 @@ def _row(trial: TrialSummary, detail: SubmissionDetail, fields: dict[str, str]) 
         "images_per_s": trial.images_per_s,
         "seed": trial.seed,
         "reason": trial.reason,
+        "words": {m: f"{100 * score:.2f}" for m, score in trial.scores.items()}
+        | {"images_per_s": f"{trial.images_per_s:,.0f}" if trial.images_per_s else ""},
+        "links": {"label": tables.link("trials", trial.id)},
     }
     row |= {fields[axis]: _shown(trial.point.get(axis)) for axis in detail.axes}
     return row | {fields[m]: trial.scores.get(m) for m in detail.metrics}
