@@ -220,6 +220,42 @@ def test_a_page_follows_what_is_written(page: Page, address: str, written: Any) 
     expect(button).to_be_focused()
 
 
+def test_news_leave_the_rest_of_a_page_in_place(
+    page: Page, serve: Callable, storage_at: Any, tmp_path: Path
+) -> None:
+    storage = storage_at(tmp_path / "runs")
+    first, second = storage.trial(seed=0), storage.trial(seed=1)
+    submission = storage.submission(SUBMISSION, [first, second])
+    for trial in (first, second):
+        storage.owner(trial, submission)
+        storage.board(trial, 100, (200, 40, 60))
+        storage.status(trial, "finished", 100, 400)
+    storage.points(first, [3.0, 2.0])
+    storage.mlflow(first, f"http://127.0.0.1:{free_port()}")
+    address = serve(storage.store.root)
+
+    page.goto(f"{address}/trials/{first.id}")
+    page.get_by_text("is kept, and sent when it is back").wait_for()
+    link = page.get_by_role("link", name="its run")
+    link.focus()
+    curve = page.locator(".js-plotly-plot").first
+    curve.locator(".main-svg").first.wait_for()
+    drawn = curve.element_handle()
+    storage.points(first, [1.0, 0.5], first_step=30)
+    storage.status(first, "finished", 200, 400)
+    page.get_by_text("200 of 400").wait_for()
+    page.wait_for_function("e => e.data[0].x.length === 4", arg=drawn)
+    assert drawn.evaluate("e => e.isConnected")
+    expect(link).to_be_focused()
+
+    page.goto(f"{address}/submissions/{SUBMISSION}?tab=Boards")
+    link = page.get_by_role("link", name="seed 0")
+    link.focus()
+    storage.board(second, 200, (20, 40, 160))
+    page.locator('figure img[src$="/200"]').wait_for()
+    expect(link).to_be_focused()
+
+
 def test_a_button_that_may_not_be_pressed_says_why(page: Page, address: str) -> None:
     page.goto(f"{address}/trials/random-0.5-0")
     button = page.get_by_role("button", name="Resume")

@@ -13,9 +13,9 @@ from mimlab.search.bill import gib
 from mimlab.search.costs import Range
 from mimlab.search.hours_text import hours_text
 from mimlab.search.preview import Preview
+from mimlab.serve.pages.parts.facts import Facts, words_fact
 from mimlab.serve.pages.parts.frame import problem, section
 from mimlab.serve.pages.parts.site import Api
-from mimlab.serve.pages.parts.submission_top import fact
 from mimlab.serve.plans import PlanResult
 
 LOOK_S = 1.0
@@ -89,19 +89,22 @@ def _show(plan: Preview) -> None:
 
 
 def _bill(bill: BillRecord) -> None:
-    with ui.element("div").classes("card"), ui.element("dl").classes("facts"):
-        fact("wall time", _times(bill.wall_s))
-        fact(bill.unit, _hours(bill.hours))
-        if bill.limit_hours is not None:
-            fact(bill.limit_field, f"{bill.limit_hours:,g}")
-        fact("steps", f"{bill.steps:,}")
-        free = "" if bill.free_bytes is None else f" of {gib(bill.free_bytes)} free"
-        fact("storage", f"{gib(bill.storage_bytes)}{free}")
-        for shape in bill.shapes:
-            fact(
-                f"a step of {shape.label}",
-                f"{1e3 * shape.measured.step_s:,.1f} ms, {shape.images_per_s:,.0f} images/s",
-            )
+    facts = [
+        words_fact("wall time", _times(bill.wall_s)),
+        words_fact(bill.unit, _hours(bill.hours)),
+    ]
+    if bill.limit_hours is not None:
+        facts.append(words_fact(bill.limit_field, f"{bill.limit_hours:,g}"))
+    free = "" if bill.free_bytes is None else f" of {gib(bill.free_bytes)} free"
+    facts += [
+        words_fact("steps", f"{bill.steps:,}"),
+        words_fact("storage", f"{gib(bill.storage_bytes)}{free}"),
+    ]
+    for shape in bill.shapes:
+        took = f"{1e3 * shape.measured.step_s:,.1f} ms, {shape.images_per_s:,.0f} images/s"
+        facts.append(words_fact(f"a step of {shape.label}", took))
+    with ui.element("div").classes("card"):
+        Facts().show(facts)
 
 
 def _times(found: Range) -> str:

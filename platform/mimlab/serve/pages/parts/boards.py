@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from nicegui import ui
 
 from mimlab.serve.pages.parts.frame import nothing
+from mimlab.serve.pages.parts.kept import Kept
 from mimlab.serve.pages.parts.panel import Panel
 from mimlab.serve.pages.parts.site import Api
 from mimlab.serve.reading.models import SubmissionDetail, TrialSummary
@@ -30,7 +33,8 @@ class Boards(Panel):
             self._slider = ui.slider(min=0, max=1, step=1, value=0, on_change=self._draw)
             self._slider.props('markers snap aria-label="Step of the boards"')
             self._note = ui.label("").classes("muted")
-            self._grid = ui.element("div").classes("boards")
+            self._grid = Kept(ui.element("div").classes("boards"))
+            self._boards: dict[str, Kept] = {}
 
     async def show(self, detail: SubmissionDetail) -> None:
         trials = [trial for trial in detail.trials if trial.board_steps]
@@ -62,20 +66,24 @@ class Boards(Panel):
         shown = self._trials[:MOST_TRIALS]
         more = len(self._trials) - len(shown)
         self._note.text = f"{more} more trials are on their own pages" if more else ""
-        self._grid.clear()
-        with self._grid:
-            for trial in shown:
-                self._board(trial, step)
+        ids = [trial.id for trial in shown]
+        self._grid.show(ids, lambda: self._make_places(ids))
+        for trial in shown:
+            last = max((each for each in trial.board_steps if each <= step), default=None)
+            self._boards[trial.id].show((last, last or step), partial(_figure, trial, last, step))
 
-    def _board(self, trial: TrialSummary, step: int) -> None:
-        until = [each for each in trial.board_steps if each <= step]
-        with ui.element("figure"):
-            if until:
-                board(trial, until[-1])
-            with ui.element("figcaption"):
-                ui.link(trial.label, f"/trials/{trial.id}")
-                words = f"step {until[-1]:,}" if until else f"no board up to step {step:,}"
-                ui.label(words).classes("muted")
+    def _make_places(self, ids: list[str]) -> None:
+        self._boards = {trial_id: Kept(ui.element("figure")) for trial_id in ids}
+
+
+def _figure(trial: TrialSummary, last: int | None, step: int) -> None:
+    """`last`: the trial's last board up to `step`."""
+    if last is not None:
+        board(trial, last)
+    with ui.element("figcaption"):
+        ui.link(trial.label, f"/trials/{trial.id}")
+        said = f"no board up to step {step:,}" if last is None else f"step {last:,}"
+        ui.label(said).classes("muted")
 
 
 def board(trial: TrialSummary, step: int) -> None:

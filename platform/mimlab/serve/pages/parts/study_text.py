@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nicegui import ui
 
+from mimlab.serve.pages.parts.kept import Kept
 from mimlab.serve.pages.parts.panel import Panel
 from mimlab.serve.pages.parts.site import Api
 from mimlab.serve.pages.parts.text import text_of
@@ -16,13 +17,9 @@ class StudyText(Panel):
     def __init__(self, api: Api) -> None:
         super().__init__(api)
         self._options = ui.label("").classes("muted")
-        self._text = ui.element("div").classes("card")
-        self._shown = ""
+        self._text = Kept(ui.element("div").classes("card"))
 
     async def show(self, detail: SubmissionDetail) -> None:
         self._options.text = f"changed by: {' '.join(detail.options)}" if detail.options else ""
-        if self._shown != detail.study_text:
-            self._shown = detail.study_text
-            self._text.clear()
-            with self._text:
-                text_of(detail.study_text.splitlines(), label="The study's YAML")
+        lines = detail.study_text.splitlines()
+        self._text.show(lines, lambda: text_of(lines, label="The study's YAML"))

@@ -6,13 +6,20 @@ from nicegui import ui
 
 from mimlab.serve.pages.parts import words
 from mimlab.serve.pages.parts.buttons import ActionButton, ask_budget
+from mimlab.serve.pages.parts.facts import (
+    Facts,
+    job_fact,
+    mlflow_fact,
+    progress_fact,
+    state_fact,
+    words_fact,
+)
 from mimlab.serve.pages.parts.permitted import Verb, of_submission
 from mimlab.serve.pages.parts.refused import Refused
 from mimlab.serve.pages.parts.site import Api
 from mimlab.serve.reading.models import SubmissionDetail
 from mimlab.serve.routes.queue import QueueView
 from mimlab.serve.routes.session import Identity
-from mimlab.serve.security.headers import PREFIX
 
 VERBS: tuple[Verb, ...] = ("stop", "pause", "resume", "retry failed", "extend")
 
@@ -25,7 +32,7 @@ class SubmissionTop:
         self._api, self._identity, self._on_ray = api, identity, on_ray
         self._id = ""
         with ui.element("div").classes("card"):
-            self._facts = ui.element("dl").classes("facts")
+            self._facts = Facts()
         self._health = ui.label("").classes("warning").props('role="status"')
         with ui.element("div").classes("tools"):
             self._buttons: dict[Verb, ActionButton] = {
@@ -37,29 +44,28 @@ class SubmissionTop:
         summary = detail.summary
         self._id = summary.id
         place = await self._place()
-        self._facts.clear()
-        with self._facts:
-            fact("state", summary.state, css=f"state state-{summary.state}")
-            with fact_box("progress"):
-                bar(summary.progress, "progress of the submission")
-            fact("time left", words.time_left(summary) or "–")
-            fact(summary.hours_unit, words.hours(summary))
-            if left := words.hours_left(summary):
-                fact("left to spend", left)
-            fact("trials", words.counted({str(k): v for k, v in summary.trials.items()}))
-            fact(
-                "driver",
-                {True: "lives", False: "none", None: "being watched"}[summary.driver_alive],
-            )
-            fact("by", f"{summary.user}, {words.day(summary.created)}")
-            if place:
-                fact("in the queue", place)
-            if detail.mlflow_link is not None:
-                with fact_box("MLflow"):
-                    mlflow_link("its experiment", detail.mlflow_link, detail.mlflow_problem)
-            if self._on_ray:
-                with fact_box("Ray"):
-                    ui.link("its job", job_page(self._id), new_tab=True)
+        driver = {True: "lives", False: "none", None: "being watched"}[summary.driver_alive]
+        facts = [
+            state_fact(summary.state),
+            progress_fact(summary.progress, "progress of the submission"),
+            words_fact("time left", words.time_left(summary) or "–"),
+            words_fact(summary.hours_unit, words.hours(summary)),
+        ]
+        if left := words.hours_left(summary):
+            facts.append(words_fact("left to spend", left))
+        trials = words.counted({str(k): v for k, v in summary.trials.items()})
+        facts += [
+            words_fact("trials", trials),
+            words_fact("driver", driver),
+            words_fact("by", f"{summary.user}, {words.day(summary.created)}"),
+        ]
+        if place:
+            facts.append(words_fact("in the queue", place))
+        if detail.mlflow_link is not None:
+            facts.append(mlflow_fact("its experiment", detail.mlflow_link, detail.mlflow_problem))
+        if self._on_ray:
+            facts.append(job_fact(self._id))
+        self._facts.show(facts)
         self._health.text = "\n".join(summary.health)
         for verb, button in self._buttons.items():
             button.allow(of_submission(verb, self._identity, detail))
@@ -92,39 +98,3 @@ class SubmissionTop:
             ui.notify(f"{verb.capitalize()}: asked for; it takes effect within seconds.")
 
         return act
-
-
-def job_page(submission: str) -> str:
-    """Where a submission's driver is shown by Ray."""
-    return f"{PREFIX}/submissions/{submission}/job"
-
-
-def fact(name: str, value: str, *, css: str = "") -> None:
-    """A name and what it is."""
-    with fact_box(name):
-        ui.label(value).classes(css)
-
-
-def fact_box(name: str) -> ui.element:
-    with ui.element("div"):
-        with ui.element("dt"):
-            ui.label(name)
-        return ui.element("dd")
-
-
-def bar(progress: float, label: str) -> None:
-    """A progress bar with its number."""
-    with ui.element("span").classes("bar") as shown:
-        shown.props(
-            f'role="progressbar" aria-valuemin="0" aria-valuemax="100" '
-            f'aria-valuenow="{int(100 * progress)}" aria-label="{label}"'
-        )
-        ui.element("div").style(f"width: {100 * progress:.1f}%")
-    ui.label(words.percent(progress)).style("display: inline")
-
-
-def mlflow_link(text: str, address: str, problem: str) -> None:
-    """Leads to MLflow, and says where that is away."""
-    ui.link(text, address, new_tab=True)
-    if problem:
-        ui.label(f"{problem}; what it shows is kept, and sent when it is back").classes("warning")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from nicegui import ui
 
 from mimlab.serve.pages.parts import figures, words
 from mimlab.serve.pages.parts.boards import board
+from mimlab.serve.pages.parts.figure import Figure
 from mimlab.serve.pages.parts.frame import section
+from mimlab.serve.pages.parts.kept import Kept
 from mimlab.serve.pages.parts.site import Api
 from mimlab.serve.pages.parts.text import text_of
 from mimlab.serve.reading.models import Curve, TrialDetail
@@ -22,13 +25,13 @@ class TrialBody:
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._known: dict[str, object] = {}
         section("Curves")
-        self._curves = ui.element("div").classes("boards")
-        self._parts: dict[str, ui.element] = {}
+        self._curves = Kept(ui.element("div").classes("boards"))
+        self._figures: dict[str, Figure] = {}
+        self._parts: dict[str, Kept] = {}
         for name in ("Board", "Configuration", "Lineage", "Checkpoints", "Log"):
             section(name)
-            self._parts[name] = ui.element("div")
+            self._parts[name] = Kept(ui.element("div"))
 
     async def show(self, detail: TrialDetail) -> None:
         """As it is now. Raises Refused."""
@@ -37,36 +40,37 @@ class TrialBody:
         curves = await self._api.changed("/curves", list[Curve], asked)
         if curves is not None:
             self._draw_curves(curves, trial.label)
-        self._refresh("Board", trial.board_steps[-1:], lambda: _board(detail))
-        self._refresh("Configuration", detail.resolved_text, lambda: _configuration(detail))
-        self._refresh(
-            "Lineage", (detail.lineage, detail.differs, detail.drift), lambda: _lineage(detail)
-        )
-        self._refresh("Checkpoints", detail.checkpoints, lambda: _checkpoints(detail))
-        self._refresh("Log", detail.log_tail, lambda: _log(detail.log_tail))
-
-    def _refresh(self, name: str, value: object, make: Callable[[], None]) -> None:
-        if name in self._known and self._known[name] == value:
-            return
-        self._known[name] = value
-        self._parts[name].clear()
-        with self._parts[name]:
-            make()
+        configured = (detail.resolved_text, detail.differing_lines, detail.differences)
+        related = (detail.lineage, detail.parent_step, detail.differs, detail.drift)
+        shown: dict[str, tuple[object, Callable[[TrialDetail], None]]] = {
+            "Board": (trial.board_steps[-1:], _board),
+            "Configuration": (configured, _configuration),
+            "Lineage": (related, _lineage),
+            "Checkpoints": (detail.checkpoints, _checkpoints),
+            "Log": (detail.log_tail, _log),
+        }
+        for name, (value, make) in shown.items():
+            self._parts[name].show(value, partial(make, detail))
 
     def _draw_curves(self, curves: Sequence[Curve], label: str) -> None:
-        self._curves.clear()
-        with self._curves:
-            if not curves:
-                ui.label("They begin with the first logged steps.").classes("muted")
-            for curve in curves:
-                figure = figures.curves([curve], {curve.trial_id: label}, {curve.trial_id: label})
-                layout = figure["layout"]
-                assert isinstance(layout, dict)
-                layout |= {"height": 220}
-                with ui.element("figure"):
-                    with ui.element("figcaption"):
-                        ui.label(curve.metric)
-                    ui.plotly(figure).classes("figure")
+        metrics = [curve.metric for curve in curves]
+        self._curves.show(metrics, lambda: self._make_figures(metrics))
+        for curve in curves:
+            figure = figures.curves([curve], {curve.trial_id: label}, {curve.trial_id: label})
+            layout = figure["layout"]
+            assert isinstance(layout, dict)
+            layout |= {"height": 220, "uirevision": curve.metric}
+            self._figures[curve.metric].draw(figure)
+
+    def _make_figures(self, metrics: Sequence[str]) -> None:
+        if not metrics:
+            ui.label("They begin with the first logged steps.").classes("muted")
+        self._figures = {}
+        for metric in metrics:
+            with ui.element("figure"):
+                with ui.element("figcaption"):
+                    ui.label(metric)
+                self._figures[metric] = Figure()
 
 
 def _board(detail: TrialDetail) -> None:
@@ -139,6 +143,6 @@ def _checkpoints(detail: TrialDetail) -> None:
     ui.table(rows=rows, columns=columns).props('flat dense aria-label="Checkpoints"')
 
 
-def _log(lines: Sequence[str]) -> None:
+def _log(detail: TrialDetail) -> None:
     with ui.element("div").classes("card"):
-        text_of(lines or ["nothing yet"], label="The end of its log")
+        text_of(detail.log_tail or ["nothing yet"], label="The end of its log")

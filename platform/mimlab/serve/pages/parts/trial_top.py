@@ -7,10 +7,17 @@ from nicegui import ui
 from mimlab.compare.style import metric_name
 from mimlab.serve.pages.parts import words
 from mimlab.serve.pages.parts.buttons import ActionButton, ask_budget
+from mimlab.serve.pages.parts.facts import (
+    Facts,
+    job_fact,
+    mlflow_fact,
+    progress_fact,
+    state_fact,
+    words_fact,
+)
 from mimlab.serve.pages.parts.fork import ask_fork
 from mimlab.serve.pages.parts.permitted import VERBS, Verb, of_trial
 from mimlab.serve.pages.parts.site import Api
-from mimlab.serve.pages.parts.submission_top import bar, fact, fact_box, job_page, mlflow_link
 from mimlab.serve.reading.models import SubmissionSummary, TrialDetail
 from mimlab.serve.routes.session import Identity
 
@@ -23,7 +30,7 @@ class TrialTop:
         self._api, self._identity, self._on_ray = api, identity, on_ray
         self._detail: TrialDetail | None = None
         with ui.element("div").classes("card"):
-            self._facts = ui.element("dl").classes("facts")
+            self._facts = Facts()
         self._reason = ui.label("").classes("warning").props('role="status"')
         with ui.element("div").classes("tools"):
             self._buttons: dict[Verb, ActionButton] = {
@@ -33,25 +40,23 @@ class TrialTop:
     def show(self, detail: TrialDetail, submission: SubmissionSummary) -> None:
         """As it is now."""
         self._detail, trial = detail, detail.summary
-        self._facts.clear()
-        with self._facts:
-            fact("state", trial.state, css=f"state state-{trial.state}")
-            with fact_box("progress"):
-                bar(trial.progress, "progress of the trial")
-            fact("step", f"{trial.step:,} of {trial.total_steps:,}")
-            fact("epoch", f"{trial.epoch:.1f}")
-            if trial.images_per_s:
-                fact("images/s", f"{trial.images_per_s:,.0f}")
-            for metric, value in trial.scores.items():
-                fact(metric_name(metric), f"{words.score(value)} %")
-            with fact_box("MLflow"):
-                if detail.mlflow_link is not None:
-                    mlflow_link("its run", detail.mlflow_link, detail.mlflow_problem)
-                else:
-                    ui.label("no page" if detail.mlflow_uri else "not shown yet")
-            if self._on_ray:
-                with fact_box("Ray"):
-                    ui.link("its job", job_page(detail.submission), new_tab=True)
+        facts = [
+            state_fact(trial.state),
+            progress_fact(trial.progress, "progress of the trial"),
+            words_fact("step", f"{trial.step:,} of {trial.total_steps:,}"),
+            words_fact("epoch", f"{trial.epoch:.1f}"),
+        ]
+        if trial.images_per_s:
+            facts.append(words_fact("images/s", f"{trial.images_per_s:,.0f}"))
+        for metric, value in trial.scores.items():
+            facts.append(words_fact(metric_name(metric), f"{words.score(value)} %"))
+        if detail.mlflow_link is not None:
+            facts.append(mlflow_fact("its run", detail.mlflow_link, detail.mlflow_problem))
+        else:
+            facts.append(words_fact("MLflow", "no page" if detail.mlflow_uri else "not shown yet"))
+        if self._on_ray:
+            facts.append(job_fact(detail.submission))
+        self._facts.show(facts)
         lost = (
             "Recorded as running, but nothing is heard of it: resume it."
             if trial.state == "lost"
