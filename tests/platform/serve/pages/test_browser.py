@@ -99,6 +99,8 @@ def test_sorting_and_filtering_by_keyboard(page: Page, address: str) -> None:
     page.goto(f"{address}/submissions/{SUBMISSION}")
     page.get_by_label("Filter").fill("block")
     page.get_by_text("random 0.5 · seed 0").wait_for(state="hidden")
+    page.get_by_label("Filter").fill("blocks")
+    page.get_by_text("Nothing matches the filter.").wait_for()
     page.get_by_label("Filter").fill("")
     page.get_by_text("random 0.5 · seed 0").wait_for()
     head = page.get_by_role("columnheader", name="knn")

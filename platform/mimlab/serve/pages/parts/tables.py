@@ -41,4 +41,6 @@ class SortedTable(ui.table, component="sorted_table.js"):
         super().__init__(
             rows=[], columns=columns, row_key="id", pagination={"rowsPerPage": rows_per_page}
         )
-        self.props(f'flat aria-label="{label}" no-data-label="Nothing matches the filter."')
+        nothing = "Nothing matches the filter."  # the table's own, or one that chooses its rows
+        self.props(f'flat aria-label="{label}"')
+        self.props(f'no-results-label="{nothing}" no-data-label="{nothing}"')
