@@ -26,6 +26,7 @@ def add_pages(app: FastAPI, settings: Settings) -> None:
         app,
         title="mimlab",
         dark=None,
+        language="en-US",
         tailwind=False,
         show_welcome_message=False,
         reconnect_timeout=RECONNECT_S,

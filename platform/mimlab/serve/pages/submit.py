@@ -38,6 +38,13 @@ sweep:
     masking.ratio: [0.5, 0.75]
   seeds: [0]
 """
+_DROP = """
+<div class="q-uploader__header-content row items-center no-wrap">
+  <label class="q-uploader__title col">
+    Drop a study file here, or choose one<q-uploader-add-trigger />
+  </label>
+  <q-btn flat dense icon="add" aria-label="Choose a study file" @click="props.pickFiles" />
+</div>"""
 
 
 def add(site: Site) -> None:
@@ -69,14 +76,13 @@ class _Form:
     def __init__(self, api: Api) -> None:
         self._api = api
         self._upload = ui.upload(
-            label="Drop a study file here, or choose one",
             auto_upload=True,
             max_files=1,
             max_file_size=MAX_BYTES,
             on_upload=self._dropped,
             on_rejected=lambda: ui.notify("A study file is below 1 MB.", type="negative"),
         )
-        self._upload.props('accept=".yaml,.yml" flat')
+        self._upload.props('accept=".yaml,.yml" flat').add_slot("header", _DROP)
         self._editor = Editor(BEGINNING, self._check, self._show, label="Study")
         with ui.element("div").classes("tools"):
             self._preset = ui.input("Preset, if any", on_change=self.check)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
@@ -35,7 +36,11 @@ class Editor(Generic[FoundT]):
             self._code = ui.codemirror(
                 text, language="YAML", theme="basicLight", indent="  ", on_change=self._changed
             )
-        self._code.classes("editor").props(f'aria-label="{label}"')
+            ui.label("Tab indents; Escape and then Tab leaves the text.").classes("muted")
+        self._code.classes("editor")
+        # What takes the keys is made by CodeMirror, which is told no name for it.
+        named = f"(node) => node.el.querySelector('.cm-content').ariaLabel = {json.dumps(label)}"
+        self._code.on("vnodeMounted", js_handler=named)
 
     @property
     def text(self) -> str:
