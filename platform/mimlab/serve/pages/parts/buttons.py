@@ -62,7 +62,7 @@ class ActionButton:
 
 async def confirmed(verb: str) -> bool:
     """Ask once more."""
-    with ui.dialog() as dialog, ui.card():
+    with ui.dialog().props(f'aria-label="{verb.capitalize()}"') as dialog, ui.card():
         ui.label(f"{verb.capitalize()} it? It saves a checkpoint and can go on from there.")
         with ui.row():
             main_button(verb.capitalize(), lambda: dialog.submit(True))
@@ -83,7 +83,7 @@ async def done(act: Act) -> bool:
 async def ask_budget(question: str, first: str) -> dict[str, float] | None:
     """Which budget to raise, and to what; None where one thinks better of it. `first`: the kind
     that is chosen already."""
-    with ui.dialog() as dialog, ui.card():
+    with ui.dialog().props('aria-label="Extend"') as dialog, ui.card():
         ui.label(question)
         kind = ui.select(list(BUDGETS), value=first, label="Budget")
         amount = ui.number("In all", min=0)

@@ -30,7 +30,8 @@ async def ask_fork(api: Api, detail: TrialDetail) -> Fork | None:
     unfinished = [number for number in steps if number < detail.summary.total_steps]
     first = max(unfinished or steps)
     changes: list[str] = []
-    with ui.dialog().props("maximized") as dialog, ui.card().classes("page"):
+    whole = ui.dialog().props('maximized aria-label="Fork"')
+    with whole as dialog, ui.card().classes("page"):
         ui.label(f"Fork {detail.summary.label}").style("font-size: 18px; font-weight: 650")
         ui.label("Change what shall be otherwise; everything else stays.").classes("muted")
         step = ui.select(steps, value=first, label="Begins at").props("dense outlined")
