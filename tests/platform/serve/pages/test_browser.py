@@ -18,7 +18,6 @@ from one_machine.ports import free_port
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 WAIT_MS = 180_000
 """The first check of a study loads every part of the science, on a machine that may be busy."""
-KNN = "probe/knn/top1"
 SUBMISSION = "ratio-20260115-101500"
 
 

@@ -13,7 +13,7 @@ from mimlab.search.bill import gib
 from mimlab.search.costs import Range
 from mimlab.search.hours_text import hours_text
 from mimlab.search.preview import Preview
-from mimlab.serve.pages.parts.facts import Facts, words_fact
+from mimlab.serve.pages.parts.facts import Fact, Facts
 from mimlab.serve.pages.parts.frame import problem, section
 from mimlab.serve.pages.parts.site import Api
 from mimlab.serve.plans import PlanResult
@@ -90,19 +90,19 @@ def _show(plan: Preview) -> None:
 
 def _bill(bill: BillRecord) -> None:
     facts = [
-        words_fact("wall time", _times(bill.wall_s)),
-        words_fact(bill.unit, _hours(bill.hours)),
+        Fact.words("wall time", _times(bill.wall_s)),
+        Fact.words(bill.unit, _hours(bill.hours)),
     ]
     if bill.limit_hours is not None:
-        facts.append(words_fact(bill.limit_field, f"{bill.limit_hours:,g}"))
+        facts.append(Fact.words(bill.limit_field, f"{bill.limit_hours:,g}"))
     free = "" if bill.free_bytes is None else f" of {gib(bill.free_bytes)} free"
     facts += [
-        words_fact("steps", f"{bill.steps:,}"),
-        words_fact("storage", f"{gib(bill.storage_bytes)}{free}"),
+        Fact.words("steps", f"{bill.steps:,}"),
+        Fact.words("storage", f"{gib(bill.storage_bytes)}{free}"),
     ]
     for shape in bill.shapes:
         took = f"{1e3 * shape.measured.step_s:,.1f} ms, {shape.images_per_s:,.0f} images/s"
-        facts.append(words_fact(f"a step of {shape.label}", took))
+        facts.append(Fact.words(f"a step of {shape.label}", took))
     with ui.element("div").classes("card"):
         Facts().show(facts)
 

@@ -21,6 +21,32 @@ class Fact:
     value: object
     make: Callable[[], object]
 
+    @classmethod
+    def words(cls, name: str, value: str, *, css: str = "") -> Fact:
+        """One that is said in words."""
+        return cls(name, value, lambda: ui.label(value).classes(css))
+
+    @classmethod
+    def state(cls, state: str) -> Fact:
+        """Where something stands."""
+        return cls.words("state", state, css=f"state state-{state}")
+
+    @classmethod
+    def progress(cls, progress: float, label: str) -> Fact:
+        """A bar with its number."""
+        return cls("progress", progress, partial(_bar, progress, label))
+
+    @classmethod
+    def mlflow(cls, text: str, address: str, problem: str) -> Fact:
+        """Leads to MLflow, and says where that is away."""
+        return cls("MLflow", (address, problem), partial(_mlflow, text, address, problem))
+
+    @classmethod
+    def job(cls, submission: str) -> Fact:
+        """Leads to where a submission's driver is shown by Ray."""
+        page = f"{PREFIX}/submissions/{submission}/job"
+        return cls("Ray", page, lambda: ui.link("its job", page, new_tab=True))
+
 
 class Facts:
     """Follows what its facts become; those that are as they were stay in place."""
@@ -45,32 +71,6 @@ def _box(name: str) -> ui.element:
         with ui.element("dt"):
             ui.label(name)
         return ui.element("dd")
-
-
-def words_fact(name: str, value: str, *, css: str = "") -> Fact:
-    """One that is said in words."""
-    return Fact(name, value, lambda: ui.label(value).classes(css))
-
-
-def state_fact(state: str) -> Fact:
-    """Where something stands."""
-    return words_fact("state", state, css=f"state state-{state}")
-
-
-def progress_fact(progress: float, label: str) -> Fact:
-    """A bar with its number."""
-    return Fact("progress", progress, partial(_bar, progress, label))
-
-
-def mlflow_fact(text: str, address: str, problem: str) -> Fact:
-    """Leads to MLflow, and says where that is away."""
-    return Fact("MLflow", (address, problem), partial(_mlflow, text, address, problem))
-
-
-def job_fact(submission: str) -> Fact:
-    """Leads to where a submission's driver is shown by Ray."""
-    page = f"{PREFIX}/submissions/{submission}/job"
-    return Fact("Ray", page, lambda: ui.link("its job", page, new_tab=True))
 
 
 def _bar(progress: float, label: str) -> None:

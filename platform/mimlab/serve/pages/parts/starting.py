@@ -6,6 +6,7 @@ from fastapi import Request
 from nicegui import ui
 
 from mimlab.serve.pages.parts.frame import frame, heading
+from mimlab.serve.pages.parts.kept import Kept
 from mimlab.serve.pages.parts.live import follow, notice
 from mimlab.serve.pages.parts.refused import Refused
 from mimlab.serve.pages.parts.site import Api
@@ -39,14 +40,14 @@ async def starting(request: Request, submission_id: str, api: Api, identity: Ide
         ui.link("The queue", "/queue")
         unheard = ui.label().classes("problem")
         log = ui.element("div").classes("card")
-        known: list[str] = []
+        log.set_visibility(False)
+        kept = Kept(log)
 
         async def show(item: QueueItem) -> None:
             state.text = _STATES[item.state]
             problem.text = item.problem
             if item.state in ("started", "ended"):
                 await listen()
-            log.set_visibility(bool(known))
 
         async def listen() -> None:
             try:
@@ -55,11 +56,8 @@ async def starting(request: Request, submission_id: str, api: Api, identity: Ide
                 unheard.text = str(refused)
                 return
             unheard.text = ""
-            if lines != known:
-                known[:] = lines
-                log.clear()
-                with log:
-                    text_of(lines, label="What its driver said")
+            kept.show(lines, lambda: text_of(lines, label="What its driver said"))
+            log.set_visibility(bool(lines))
 
         async def look() -> None:
             if await api.found(path, SubmissionDetail) is not None:

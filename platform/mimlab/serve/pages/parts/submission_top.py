@@ -6,14 +6,7 @@ from nicegui import ui
 
 from mimlab.serve.pages.parts import words
 from mimlab.serve.pages.parts.buttons import ActionButton, ask_budget
-from mimlab.serve.pages.parts.facts import (
-    Facts,
-    job_fact,
-    mlflow_fact,
-    progress_fact,
-    state_fact,
-    words_fact,
-)
+from mimlab.serve.pages.parts.facts import Fact, Facts
 from mimlab.serve.pages.parts.permitted import Verb, of_submission
 from mimlab.serve.pages.parts.refused import Refused
 from mimlab.serve.pages.parts.site import Api
@@ -46,25 +39,25 @@ class SubmissionTop:
         place = await self._place()
         driver = {True: "lives", False: "none", None: "being watched"}[summary.driver_alive]
         facts = [
-            state_fact(summary.state),
-            progress_fact(summary.progress, "progress of the submission"),
-            words_fact("time left", words.time_left(summary) or "–"),
-            words_fact(summary.hours_unit, words.hours(summary)),
+            Fact.state(summary.state),
+            Fact.progress(summary.progress, "progress of the submission"),
+            Fact.words("time left", words.time_left(summary) or "–"),
+            Fact.words(summary.hours_unit, words.hours(summary)),
         ]
         if left := words.hours_left(summary):
-            facts.append(words_fact("left to spend", left))
+            facts.append(Fact.words("left to spend", left))
         trials = words.counted({str(k): v for k, v in summary.trials.items()})
         facts += [
-            words_fact("trials", trials),
-            words_fact("driver", driver),
-            words_fact("by", f"{summary.user}, {words.day(summary.created)}"),
+            Fact.words("trials", trials),
+            Fact.words("driver", driver),
+            Fact.words("by", f"{summary.user}, {words.day(summary.created)}"),
         ]
         if place:
-            facts.append(words_fact("in the queue", place))
+            facts.append(Fact.words("in the queue", place))
         if detail.mlflow_link is not None:
-            facts.append(mlflow_fact("its experiment", detail.mlflow_link, detail.mlflow_problem))
+            facts.append(Fact.mlflow("its experiment", detail.mlflow_link, detail.mlflow_problem))
         if self._on_ray:
-            facts.append(job_fact(self._id))
+            facts.append(Fact.job(self._id))
         self._facts.show(facts)
         self._health.text = "\n".join(summary.health)
         for verb, button in self._buttons.items():

@@ -7,7 +7,7 @@ from typing import Any
 from nicegui import ui
 
 from mimlab.compare.style import metric_name
-from mimlab.serve.pages.parts import tables
+from mimlab.serve.pages.parts import tables, words
 from mimlab.serve.pages.parts.panel import Panel
 from mimlab.serve.pages.parts.site import Api
 from mimlab.serve.reading.models import SubmissionDetail, TrialSummary
@@ -59,7 +59,7 @@ def _row(trial: TrialSummary, detail: SubmissionDetail, fields: dict[str, str]) 
         "images_per_s": trial.images_per_s,
         "seed": trial.seed,
         "reason": trial.reason,
-        "words": {m: f"{100 * score:.2f}" for m, score in trial.scores.items()}
+        "words": {m: words.score(score) for m, score in trial.scores.items()}
         | {"images_per_s": f"{trial.images_per_s:,.0f}" if trial.images_per_s else ""},
         "links": {"label": tables.link("trials", trial.id)},
     }

@@ -7,14 +7,7 @@ from nicegui import ui
 from mimlab.compare.style import metric_name
 from mimlab.serve.pages.parts import words
 from mimlab.serve.pages.parts.buttons import ActionButton, ask_budget
-from mimlab.serve.pages.parts.facts import (
-    Facts,
-    job_fact,
-    mlflow_fact,
-    progress_fact,
-    state_fact,
-    words_fact,
-)
+from mimlab.serve.pages.parts.facts import Fact, Facts
 from mimlab.serve.pages.parts.fork import ask_fork
 from mimlab.serve.pages.parts.permitted import VERBS, Verb, of_trial
 from mimlab.serve.pages.parts.site import Api
@@ -41,21 +34,21 @@ class TrialTop:
         """As it is now."""
         self._detail, trial = detail, detail.summary
         facts = [
-            state_fact(trial.state),
-            progress_fact(trial.progress, "progress of the trial"),
-            words_fact("step", f"{trial.step:,} of {trial.total_steps:,}"),
-            words_fact("epoch", f"{trial.epoch:.1f}"),
+            Fact.state(trial.state),
+            Fact.progress(trial.progress, "progress of the trial"),
+            Fact.words("step", f"{trial.step:,} of {trial.total_steps:,}"),
+            Fact.words("epoch", f"{trial.epoch:.1f}"),
         ]
         if trial.images_per_s:
-            facts.append(words_fact("images/s", f"{trial.images_per_s:,.0f}"))
+            facts.append(Fact.words("images/s", f"{trial.images_per_s:,.0f}"))
         for metric, value in trial.scores.items():
-            facts.append(words_fact(metric_name(metric), f"{words.score(value)} %"))
+            facts.append(Fact.words(metric_name(metric), f"{words.score(value)} %"))
         if detail.mlflow_link is not None:
-            facts.append(mlflow_fact("its run", detail.mlflow_link, detail.mlflow_problem))
+            facts.append(Fact.mlflow("its run", detail.mlflow_link, detail.mlflow_problem))
         else:
-            facts.append(words_fact("MLflow", "no page" if detail.mlflow_uri else "not shown yet"))
+            facts.append(Fact.words("MLflow", "no page" if detail.mlflow_uri else "not shown yet"))
         if self._on_ray:
-            facts.append(job_fact(detail.submission))
+            facts.append(Fact.job(detail.submission))
         self._facts.show(facts)
         lost = (
             "Recorded as running, but nothing is heard of it: resume it."
