@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -16,6 +17,21 @@ def _own_name() -> list[str]:
 
     name = urlsplit(own.told()).hostname
     return [name] if name else []
+
+
+def _check_free(host: str, port: int) -> None:
+    """Raises UserError where nobody can listen there."""
+    from mimlab.errors import UserError
+
+    try:
+        family, kind, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+    except OSError as error:
+        raise UserError(
+            f"cannot listen at {host}:{port}: {error.strerror}; choose another --port or --host"
+        ) from None
 
 
 def dashboard(  # noqa: PLR0913  (the options of a command)
@@ -94,6 +110,7 @@ def dashboard(  # noqa: PLR0913  (the options of a command)
     )
     app = create_app(settings)
     add_pages(app, settings)
+    _check_free(host, port)
     scheme = "http" if certfile is None else "https"
     typer.echo(f"dashboard of {storage}: {scheme}://{host}:{port}  (API: /api/v1/openapi.json)")
     if not settings.local and certfile is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,10 @@ def test_a_dashboard_that_cannot_be_says_why(
 ) -> None:
     with pytest.raises(UserError, match=said):
         ran("dashboard", "--storage", str(tmp_path), *words)
+
+
+def test_a_dashboard_whose_port_is_taken_says_so(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"127.0.0.1:{port}: Address already in use; choose"):
+            ran("dashboard", "--storage", str(tmp_path), "--port", str(port))
