@@ -34,6 +34,7 @@ class Admission:
     launcher: Launcher
     driving: Driving = field(init=False)
     _held: LeaseRecord | None = None
+    _problem: str = ""
 
     def __post_init__(self) -> None:
         self.driving = Driving(self.queue.store)
@@ -78,9 +79,17 @@ class Admission:
     def _look(self) -> bool:
         try:
             self.round()
+            self._tell("")
         except (UserError, NotNow, OSError) as error:
-            _log.warning("the queue is looked at again: %s", in_a_line(error))
+            self._tell(in_a_line(error))
         return False
+
+    def _tell(self, problem: str) -> None:
+        if problem and problem != self._problem:
+            _log.warning("the queue stands still, and is looked at again: %s", problem)
+        elif self._problem and not problem:
+            _log.warning("the queue goes on")
+        self._problem = problem
 
     def _holds(self) -> bool:
         """Whether this is the dashboard that starts things; takes or renews the lease."""

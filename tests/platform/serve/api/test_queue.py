@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mimlab.errors import UserError
+from mimlab.errors import NotNow, UserError
 from mimlab.serve.queue.admission import Admission
 from mimlab.serve.queue.driving import STARTING_S, Driving
 from mimlab.serve.queue.folder import Queue
@@ -166,16 +167,18 @@ class Launches:
         self.states: dict[str, str] = {}
         self.code: dict[str, bytes | None] = {}
         self.away = False
+        self.asked = 0
 
     def start(self, submission_id: str, words: list[str], working_dir: Path | None) -> None:
-        if self.away:
-            raise UserError("the head does not answer")
         assert self.states.get(submission_id) != "running", "started twice"
         self.states[submission_id] = "running"
         assert words
         self.code[submission_id] = working_dir.read_bytes() if working_dir else None
 
     def state(self, submission_id: str) -> str | None:
+        self.asked += 1
+        if self.away:
+            raise NotNow("the head does not answer")
         return self.states.get(submission_id)
 
     def log_tail(self, submission_id: str, lines: int) -> str:
@@ -290,6 +293,30 @@ def test_a_head_that_is_away_is_asked_again_and_holds_up_nobody(queue: Queue) ->
     launches.away = False
     assert started(admission) == ["a", "b"]
     assert queue.entry(1).problem == ""
+
+
+def test_a_head_that_is_away_is_told_of_once_and_so_is_its_return(
+    queue: Queue, monkeypatch, caplog
+) -> None:
+    monkeypatch.setattr(lease, "RENEW_S", 0.01)
+    launches = Launches()
+    admission = Admission(queue, launches)
+    put(queue, "a")
+    assert started(admission) == ["a"]
+
+    def several_rounds() -> None:
+        before = launches.asked
+        while launches.asked < before + 5:
+            time.sleep(0.01)
+
+    launches.away = True
+    with admission.running():
+        several_rounds()
+        launches.away = False
+        several_rounds()
+    still, on = caplog.messages
+    assert "the head does not answer" in still
+    assert on == "the queue goes on"
 
 
 def test_a_submission_waits_once_and_not_for_what_it_never_gets(queue: Queue) -> None:

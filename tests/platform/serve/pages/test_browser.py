@@ -384,11 +384,21 @@ def test_the_keyboard_reaches_the_content_first_and_sees_where_it_is(
 
 
 def test_light_and_dark_are_remembered(page: Page, address: str) -> None:
+    page.emulate_media(color_scheme="light")
+    body = page.locator("body")
+    for now, look in (("dark", "dark"), ("light", "light"), ("as the system", "light")):
+        page.goto(address)
+        page.get_by_role("button", name="Colours").press("Enter")
+        page.get_by_role("button", name=f"Colours: {now}").wait_for()
+        expect(body).to_have_class(re.compile(f"body--{look}"))
+        page.goto(f"{address}/queue")
+        page.get_by_role("button", name=f"Colours: {now}").wait_for()
+        expect(body).to_have_class(re.compile(f"body--{look}"))
     page.goto(address)
-    page.get_by_role("button", name="Colours").press("Enter")
-    page.locator("body.body--dark").wait_for()
-    page.goto(f"{address}/queue")
-    page.locator("body.body--dark").wait_for()
+    leave_at_once = "e => {e.click(); location = '/queue'}"
+    page.get_by_role("button", name="Colours").evaluate(leave_at_once)
+    page.wait_for_url("**/queue")
+    page.get_by_role("button", name="Colours: dark").wait_for()
 
 
 def test_an_empty_dashboard_says_what_to_do(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fastapi import Request
 from nicegui import ui
+from nicegui.events import GenericEventArguments
 
 from mimlab.serve.identity.callers import CSRF_HEADER
 from mimlab.serve.pages.parts.refused import Refused
@@ -17,7 +18,7 @@ from mimlab.serve.security.headers import PREFIX
 STYLE = Path(__file__).with_name("style.css").read_text()
 LOOK = "mimlab_look"
 """Cookie of a browser that does not want to follow its system: `light` or `dark`."""
-LOOKS: dict[str | None, bool | None] = {"light": False, "dark": True, None: None}
+LOOKS = {"light": False, "dark": True}
 
 _LINKS = (("Submissions", "/"), ("Submit", "/submit"), ("Queue", "/queue"))
 
@@ -28,7 +29,7 @@ def frame(request: Request, title: str, identity: Identity | None) -> Iterator[N
     ui.add_css(STYLE)
     ui.page_title(f"{title} · mimlab")
     ui.colors(primary="#1f5a91")
-    dark = ui.dark_mode(LOOKS.get(request.cookies.get(LOOK)))
+    dark = ui.dark_mode(LOOKS.get(request.cookies.get(LOOK, "")))
     with ui.header().classes("top"), ui.element("nav").props('aria-label="Main"'):
         ui.link("mimlab", "/").classes("brand")
         if identity is not None:
@@ -49,14 +50,19 @@ def frame(request: Request, title: str, identity: Identity | None) -> Iterator[N
     ui.skip_link("Skip to the content", target=content)
 
 
+_TURN = f"""() => {{
+  const now = document.cookie.match(/(?:^|; ){LOOK}=(\\w+)/)?.[1];
+  const next = {{dark: "light", light: ""}}[now] ?? "dark";
+  const age = next ? 31536000 : 0;
+  document.cookie = `{LOOK}=${{next}}; path=/; max-age=${{age}}; samesite=strict`;
+  emit(next);
+}}"""
+"""The browser keeps the look before anybody sees it: whoever leaves at once finds it again."""
+
+
 def _look_button(dark: ui.dark_mode) -> None:
-    def turn() -> None:
-        dark.value = {None: True, True: False, False: None}[dark.value]
-        name = {None: "", True: "dark", False: "light"}[dark.value]
-        age = 0 if dark.value is None else 31_536_000
-        ui.run_javascript(
-            f"document.cookie = '{LOOK}={name}; path=/; max-age={age}; samesite=strict'"
-        )
+    def turn(to: GenericEventArguments) -> None:
+        dark.value = LOOKS.get(str(to.args))
         say()
 
     def say() -> None:
@@ -64,7 +70,7 @@ def _look_button(dark: ui.dark_mode) -> None:
         icon = {None: "brightness_auto", True: "dark_mode", False: "light_mode"}[dark.value]
         button.props(f'icon={icon} aria-label="Colours: {now}; press to change"')
 
-    button = ui.button(on_click=turn).props("flat round dense")
+    button = ui.button().props("flat round dense").on("click", turn, js_handler=_TURN)
     say()
 
 
