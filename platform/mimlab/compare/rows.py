@@ -29,7 +29,8 @@ class Row(Record):
     images_per_s: float | None
     """Median over the logged intervals of a trial, mean over seeds."""
     scores: dict[str, list[float]]
-    """Metric key, e.g. `probe/knn/top1` → one value for each seed."""
+    """Metric key, e.g. `probe/knn/top1` → one value for each seed that has finished; for each one
+    while none has."""
 
     def mean(self, key: str) -> float | None:
         values = self.scores.get(key)
@@ -113,7 +114,8 @@ def _row(label: str, members: list[TrialResult]) -> Row:
         ratio_asked=ratio_text(ratio) if isinstance(ratio, dict) else ratio,
         ratio_realised=_mean([trial.last(REALISED) for trial in members]),
         images_per_s=_mean([median_of(trial.points, SPEED) for trial in members]),
-        scores=_scores([trial.scores for trial in members]),
+        # An earlier epoch is no match for a later one.
+        scores=_scores([t.scores for t in members if t.finished] or [t.scores for t in members]),
     )
 
 

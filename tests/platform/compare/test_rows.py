@@ -216,6 +216,15 @@ def test_unfinished_trials_say_so(folders: Folders) -> None:
     assert comparison.rows[0].scores == {KNN: [0.5]}
 
 
+def test_seeds_that_ended_early_count_only_while_none_has_finished(folders: Folders) -> None:
+    folders.trial("random", 0.5, 0, scores={10: {KNN: 0.8}})
+    folders.trial("random", 0.5, 1, state="pruned", scores={4: {KNN: 0.3}})
+    folders.trial("block", 0.5, 0, state="pruned", scores={4: {KNN: 0.2}})
+    random, block = folders.compare().rows
+    assert random.scores == {KNN: [0.8]}
+    assert block.scores == {KNN: [0.2]}
+
+
 def test_the_best_trial_is_the_one_that_has_the_best_score(folders: Folders) -> None:
     # The first seed has no score yet: the second one's must not be taken for its own.
     folders.trial("random", 0.5, 0, state="running")
