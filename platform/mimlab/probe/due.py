@@ -42,7 +42,18 @@ def settings_of(probe: Probe, reads: Reads) -> dict[str, Any]:
 
 def answers(record: ProbeRecord, probe: Probe, reads: Reads) -> bool:
     """Whether a record is what this probe would give; a failed one is no answer."""
-    if record.error or (record.probe, record.protocol) != (probe.label, probe.protocol):
+    return not record.error and _is_of(record, probe, reads)
+
+
+def asked_for(spec: TrialSpec, records: Sequence[ProbeRecord]) -> list[ProbeRecord]:
+    """Those that the probes of a study gave, good or failed: another study may have probed the same
+    trial by other settings, whose results compare with nothing here. Raises UserError."""
+    reads = reads_of(spec)
+    return [r for r in records if any(_is_of(r, probe, reads) for probe in spec.probes)]
+
+
+def _is_of(record: ProbeRecord, probe: Probe, reads: Reads) -> bool:
+    if (record.probe, record.protocol) != (probe.label, probe.protocol):
         return False
     return record.settings == settings_of(probe, reads)
 

@@ -13,6 +13,7 @@ import ray
 import ray.tune
 
 from mimlab.errors import NoRoom, UserError
+from mimlab.probe.due import asked_for
 from mimlab.retention.budget import DiskBudget
 from mimlab.search import supervision
 from mimlab.search.baselines import Baselines
@@ -37,7 +38,7 @@ from mimlab.storage import asked, control, lease
 from mimlab.storage.control import StopRequest
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
 from mimlab.storage.holding import held
-from mimlab.storage.records import DONE, TrialRecord
+from mimlab.storage.records import DONE, ProbeRecord, TrialRecord
 from mimlab.storage.store import Store
 from mimlab.train.config import TrainConfig
 from mimlab.train.log import TrialLog
@@ -273,7 +274,7 @@ class Driver:
                     study.sweep.stopping,
                     max_epochs=self._epochs(),
                     ask_to_stop=partial(_ask_to_stop, told),
-                    past={trial.id: trial.probes() for trial in self.submission.trials()},
+                    past={trial.id: self._results(trial) for trial in self.submission.trials()},
                     running=[t.id for t in trials if t.status().state not in DONE],
                 ),
             ),
@@ -292,10 +293,16 @@ class Driver:
         if refused:
             raise refused[0]
 
+    def _results(self, trial: TrialFolder) -> list[ProbeRecord]:
+        """What the probes of this submission have said of a trial."""
+        return asked_for(trial_spec(self._trials[trial.id].resolved), trial.probes())
+
     def _make_ready(self, trial: TrialFolder) -> None:
         control.clear(trial)
         status = trial.status()
-        if status.state not in DONE:
+        if status.ended is not None:
+            trial.write_status(status.back())
+        elif status.state not in DONE:
             trial.write_status(status.model_copy(update={"state": "pending", "reason": ""}))
 
     def _put_back(self, running: list[TrialFolder]) -> list[TrialRecord]:
@@ -365,7 +372,9 @@ class Driver:
         for trial in trials:
             status = trial.status()
             ended = status.state not in lease.UNDER_WAY or not lease.owns(self.submission, trial)
-            if trial.id not in back and not ended:
+            if status.ended is not None and not ended:
+                trial.write_status(status.back())
+            elif trial.id not in back and not ended:
                 end = control.stop_request(trial) or self._asked or left
                 update = {"state": end.state, "reason": end.reason}
                 trial.write_status(status.model_copy(update=update))

@@ -10,6 +10,7 @@ import json
 import statistics
 from collections.abc import Iterator, Sequence
 
+from mimlab.probe.due import asked_for
 from mimlab.search.sidecars import sidecar_check
 from mimlab.search.submission import PlannedStudy, image_counter, record_of, subset_problems
 from mimlab.search.tpe import Observation, proposed
@@ -17,7 +18,7 @@ from mimlab.spec.checks import check_of
 from mimlab.spec.errors import Problem
 from mimlab.spec.points import Point
 from mimlab.spec.space import Space
-from mimlab.spec.study import TrialSpec
+from mimlab.spec.study import TrialSpec, trial_spec
 from mimlab.spec.survey import problems_at
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
 from mimlab.storage.records import DONE, ProbeRecord, TrialRecord, TrialsRecord
@@ -93,7 +94,8 @@ def observed(seeds: Sequence[TrialFolder], record: TrialRecord, metric: str) -> 
         return Observation(record.coordinates, "failed")
     if not states <= DONE:
         return Observation(record.coordinates, "running")
-    last = [_last(trial.probes(), metric) for trial in seeds]
+    spec = trial_spec(record.resolved)
+    last = [_last(asked_for(spec, trial.probes()), metric) for trial in seeds]
     values = [found.metrics[metric] for found in last if found is not None]
     return Observation(
         record.coordinates,

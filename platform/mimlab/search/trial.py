@@ -80,6 +80,9 @@ def run_trial(config: dict) -> None:
         TrialLog(trial).write("error", {"traceback": traceback.format_exc()})
         if not _is_driven(told, trial):
             raise
+        if (status := trial.status()).ended is not None:
+            trial.write_status(status.back())
+            return
         _set_state(told, trial, Outcome(state="failed", reason=in_a_line(error)))
 
 
@@ -94,10 +97,8 @@ def _run(told: Told, trial: TrialFolder, spec: dict[str, Any]) -> None:
         wait_s=told.resources.wait_s,
     )
     probes = ProbeScheduler(trial, due, order, cpus=PROBE_CPUS)
-    before = trial.status()
-    if before.state in DONE:
-        ended = Outcome(state=before.state, reason=before.reason, step=before.step)
-        _finish(told, trial, probes, ended)
+    if trial.status().back().state in DONE:
+        _probe_again(told, trial, probes)
         return
     with ThreadPoolExecutor(1, thread_name_prefix="fit") as executor:
         training = executor.submit(_fit, told, trial, spec)
@@ -175,20 +176,43 @@ def _finish(told: Told, trial: TrialFolder, probes: ProbeScheduler, outcome: Out
     """Wait for the last probe where the trial is done, then write its status."""
     if outcome.state in DONE:
         _set_state(told, trial, outcome.model_copy(update={"state": "probing"}))
-        _follow(trial, probes)
-        while probes.busy:
-            asked = stop_request(trial)
-            if asked is not None:
-                outcome = Outcome(state=asked.state, reason=asked.reason, step=outcome.step)
-                break
-            time.sleep(POLL_S)
-            _follow(trial, probes)
+        asked = _await_probes(trial, probes)
+        if asked is not None:
+            outcome = Outcome(state=asked.state, reason=asked.reason, step=outcome.step)
     _set_state(told, trial, outcome)
+
+
+def _probe_again(told: Told, trial: TrialFolder, probes: ProbeScheduler) -> None:
+    """Whatever happens meanwhile, the trial has ended as it had before: nothing of it is trained
+    again."""
+    check_fence(trial.store, told.submission_id, told.fence)
+    status = trial.status().back()
+    update = {"state": "probing", "ended": status.state, "heartbeat": status.heartbeat + 1}
+    trial.write_status(status.model_copy(update=update))
+    _await_probes(trial, probes)
+    check_fence(trial.store, told.submission_id, told.fence)
+    status = trial.status().back()
+    trial.write_status(status.model_copy(update={"heartbeat": status.heartbeat + 1}))
+
+
+def _await_probes(trial: TrialFolder, probes: ProbeScheduler) -> StopRequest | None:
+    """Until the last probe has ended, or the trial is asked to stop."""
+    _follow(trial, probes)
+    while probes.busy:
+        asked = stop_request(trial)
+        if asked is not None:
+            return asked
+        time.sleep(POLL_S)
+        _follow(trial, probes)
+    return None
 
 
 def _leave(told: Told, trial: TrialFolder, asked: StopRequest) -> None:
     """End a trial that has not begun, or not begun again."""
-    if trial.status().state not in DONE:
+    status = trial.status()
+    if status.ended is not None:
+        trial.write_status(status.back())
+    elif status.state not in DONE:
         _set_state(told, trial, Outcome(state=asked.state, reason=asked.reason))
 
 

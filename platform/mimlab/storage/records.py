@@ -172,7 +172,14 @@ class StatusRecord(Record):
     attempt: int = 0
     differs: list[str] = []
     """What changed at its resumes, so that its bits are not those of an undisturbed trial."""
+    ended: TrialState | None = None
+    """How it has ended before it is probed once more, which changes nothing of that."""
     updated: str = ""
+
+    def back(self) -> StatusRecord:
+        """The status of a trial that is no longer probed once more."""
+        state = self.ended or self.state
+        return self.model_copy(update={"state": state, "ended": None})
 
 
 class JournalPoint(Record):

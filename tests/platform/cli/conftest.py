@@ -183,12 +183,16 @@ class Running:
                 continue
         return None
 
-    def kill_child(self, title: str) -> None:
-        """kill -9 of a process below it, as soon as there is one of that title."""
+    def awaited_child(self, title: str) -> psutil.Process:
+        """A process below it, as soon as there is one of that title."""
         wait_until(lambda: self.child(title) is not None or self.ended_by_itself(), title)
         found = self.child(title)
         assert found is not None, f"no {title} came to life"
-        found.kill()
+        return found
+
+    def kill_child(self, title: str) -> None:
+        """kill -9 of a process below it, as soon as there is one of that title."""
+        self.awaited_child(title).kill()
 
 
 class Lab:

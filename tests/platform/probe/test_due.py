@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from mimlab.probe.config import KnnProbe, LinearProbe
-from mimlab.probe.due import Reads, due_steps, settings_of, unanswered
+from mimlab.probe.due import Reads, asked_for, due_steps, reads_of, settings_of, unanswered
 from mimlab.probe.kinds.segmentation import SegmentationProbe
+from mimlab.spec.checks import legal_trials
+from mimlab.spec.load import load_study
 from mimlab.spec.study import Splits
 from mimlab.storage.records import ProbeRecord
 
@@ -46,6 +48,17 @@ def record(step: int, probe, **changes) -> ProbeRecord:
         seconds=0.0,
         time_ms=0,
     ).model_copy(update=changes)
+
+
+def test_a_study_hears_what_its_own_probes_said_good_or_failed(tiny_study: str, tmp_path) -> None:
+    (tmp_path / "tiny.yaml").write_text(tiny_study)
+    spec = legal_trials(load_study(tmp_path / "tiny.yaml"))[0].spec
+    (probe,), reads = spec.probes, reads_of(spec)
+    own = record(100, probe, settings=settings_of(probe, reads))
+    failed = own.model_copy(update={"step": 200, "metrics": {}, "error": "out of memory"})
+    other = record(300, probe, settings=settings_of(probe, reads) | {"k": 5})
+    newer = own.model_copy(update={"protocol": "knn/2"})
+    assert asked_for(spec, [own, failed, other, newer]) == [own, failed]
 
 
 def test_a_record_answers_for_its_own_settings_only() -> None:

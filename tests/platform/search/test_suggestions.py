@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
+from mimlab.probe.due import reads_of, settings_of
 from mimlab.search.submission import (
     PlannedStudy,
     create,
@@ -20,6 +21,7 @@ from mimlab.search.submission import (
 from mimlab.search.suggestions import Suggestions, observed
 from mimlab.search.tpe import Observation
 from mimlab.spec.load import LoadedStudy, load_study
+from mimlab.spec.study import trial_spec
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
 from mimlab.storage.records import ProbeRecord, StatusRecord, TrialRecord, TrialState
 from mimlab.storage.store import Store
@@ -58,14 +60,21 @@ def suggestions(submission: SubmissionFolder, planned: PlannedStudy) -> Suggesti
     return Suggestions(submission, planned, planned.space)
 
 
-def ended(trial: TrialFolder, state: TrialState, *scores: float, step: int = 10) -> None:
-    """As if the trial had run, with a probe result every `step` steps."""
+def ended(
+    trial: TrialFolder, state: TrialState, *scores: float, step: int = 10, **settings: int
+) -> None:
+    """As if the trial had run, with a probe result every `step` steps; `settings`: those of its
+    probe that another study had otherwise."""
     trial.write_status(StatusRecord(state=state))
+    record = trial.store.read_record(trial.file("trial.json"), TrialRecord)
+    assert record is not None
+    spec = trial_spec(record.resolved)
+    asked = settings_of(spec.probes[0], reads_of(spec))
     for number, score in enumerate(scores, 1):
         record = ProbeRecord(
             probe="knn",
             protocol="knn/1",
-            settings={},
+            settings=asked | settings,
             step=number * step,
             epoch=float(number),
             metrics={KNN: score},
@@ -164,6 +173,13 @@ def test_a_point_counts_by_the_mean_of_the_last_values_of_its_seeds(study: Study
     found = seen(study, seeds)
     assert (found.state, found.value) == ("finished", pytest.approx(0.6))
     assert found.coordinates == study.planned.trials[0].coordinates
+
+
+def test_a_seed_that_was_probed_otherwise_has_no_value_yet(study: Study, seeds) -> None:
+    ended(seeds[0], "finished", 0.9)
+    ended(seeds[1], "finished", 0.7, k=99)
+    found = seen(study, seeds)
+    assert (found.state, found.value) == ("finished", None)
 
 
 @pytest.mark.parametrize("state", ["failed", "diverged"])
