@@ -33,10 +33,13 @@ class ProbeMark:
 
     def missing(self, found: Mapping[str, ProbeRecord]) -> dict[str, ProbeRecord]:
         """Of results that were found, by file name, those that are to be sent."""
-        good = {name: record for name, record in found.items() if not record.error}
-        times = {name: record.time_ms for name, record in good.items()}
+        for name, record in found.items():
+            if record.error or self._sent.get(name) != record.time_ms:
+                self._sent.pop(name, None)  # it was measured anew
+        new = {n: r for n, r in found.items() if not r.error and n not in self._sent}
+        times = {name: record.time_ms for name, record in new.items()}
         if _hash(self._sent | times) != self._shown:
-            return good
+            return new
         self._sent |= times
         return {}
 

@@ -47,8 +47,10 @@ class Probes:
         self._shown = {key: known.get(key, "") for key in (tags.PROBE_ERROR, tags.COLLAPSED)}
         self._last: dict[str, ProbeRecord] = {}
 
-    def send(self) -> None:
-        new = read_probes(self._folder.store, self._folder.file("probes"), self._mark.names)
+    def send(self, *, again: bool) -> None:
+        """`again`: also what was measured anew since it was sent."""
+        known = () if again else self._mark.names
+        new = read_probes(self._folder.store, self._folder.file("probes"), known)
         for name, record in self._mark.missing(new).items():
             item = f"probe {record.probe} at step {record.step}"
             if self._items.send(item, partial(self._send, record)):

@@ -134,12 +134,13 @@ class TrialRun:
         """
         status = self._folder.status()
         self.state = status.state
-        same = status == self._complete and not self._items.due
-        if same and status.state not in ACTIVE and not left:
+        ended = status.state not in ACTIVE
+        same = status == self._complete
+        if same and ended and not left and not self._items.due:
             return
         self._open()
         self.points.send()
-        self._probes.send()
+        self._probes.send(again=left or (ended and not same))
         self._boards.send()
         self._show(status, left=left and not driven(self._trial.id))
         self._complete = status

@@ -213,6 +213,7 @@ class Lab:
         value: float,
         error: str = "",
         collapse: str = "",
+        later_ms: int = 0,
     ) -> None:
         record = ProbeRecord(
             probe="knn",
@@ -226,7 +227,7 @@ class Lab:
             num_fit=100,
             num_test=50,
             seconds=1.5,
-            time_ms=POINT_MS + step,
+            time_ms=POINT_MS + step + later_ms,
             error=error,
             collapse=collapse,
         )

@@ -109,6 +109,27 @@ def test_a_probe_that_failed_says_why_until_it_is_done_again(lab) -> None:
     assert lab.run(trial).data.metrics[TOP1] == 0.4
 
 
+def test_a_result_that_was_measured_anew_takes_the_place_of_the_one_before(lab) -> None:
+    view, [trial] = lab.opened()
+    probes = trial.file("probes")
+    lab.probe(probes, 100, key=TOP1, value=0.4)
+    lab.probe(probes, 200, key=TOP1, value=0.5)
+    lab.status(trial, "finished")
+    view.sync()
+    assert lab.run(trial).data.metrics[TOP1] == 0.5
+    lab.status(trial, "probing")
+    lab.probe(probes, 200, key=TOP1, value=0.6, later_ms=1000)
+    lab.probe(probes, 100, key=TOP1, value=0.0, error="out of memory")
+    view.sync()
+    lab.status(trial, "finished")
+    view.sync()
+    assert lab.run(trial).data.metrics[TOP1] == 0.6
+    assert [value for _, _, value in lab.history(trial, TOP1)] == [0.4, 0.5, 0.6]
+    assert lab.run(trial).data.tags[tags.PROBE_ERROR] == "knn at step 100: out of memory"
+    view.close()
+    assert [value for _, _, value in lab.history(trial, TOP1)] == [0.4, 0.5, 0.6]
+
+
 def test_baselines_are_on_the_submission(lab) -> None:
     view, _ = lab.opened()
     folder = SubmissionFolder(lab.store, f"{lab.study}-first")
