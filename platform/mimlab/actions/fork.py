@@ -10,7 +10,7 @@ from mimlab.actions.launch import Launcher
 from mimlab.actions.named import target_of
 from mimlab.actions.resume import start_driver
 from mimlab.errors import NotNow, UserError
-from mimlab.search.submission import StudyFile, new_submission_id, write_submission
+from mimlab.search.submission import StudyFile, new_submission, write_submission
 from mimlab.spec.study import Study
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
 from mimlab.storage.forks import announce
@@ -78,6 +78,6 @@ def write_forks(
         record = made.record
         assert record.parent is not None and record.parent_step is not None
         announce(TrialFolder(store, record.parent), record.id, record.parent_step)
-    submission = SubmissionFolder(store, new_submission_id(store, study.study))
+    submission = new_submission(store, study.study)
     write_submission(submission, study, [made.record for made in forks], file, user=by)
     return submission

@@ -308,7 +308,11 @@ def create(
 ) -> SubmissionFolder:
     """Write a new submission's folder and those of its trials; the submission's record last."""
     named = named or Named()
-    folder = SubmissionFolder(store, named.id or new_submission_id(store, planned.study.study))
+    folder = (
+        new_submission(store, planned.study.study)
+        if named.id is None
+        else SubmissionFolder(store, named.id)
+    )
     for weights in planned.weights:
         keep_weights(store, weights)
     if planned.space is not None:
@@ -371,6 +375,14 @@ def _write_resolved(folder: SubmissionFolder, study: Study) -> None:
 
 def _ids(planned: PlannedStudy) -> list[str]:
     return list(dict.fromkeys(trial.id for trial in planned.trials))
+
+
+def new_submission(store: Store, study: str) -> SubmissionFolder:
+    """The folder of a submission that begins, and no other's that begins at the same moment."""
+    while True:
+        folder = SubmissionFolder(store, new_submission_id(store, study))
+        if store.create(folder.file("begun"), b""):
+            return folder
 
 
 def new_submission_id(store: Store, study: str) -> str:
