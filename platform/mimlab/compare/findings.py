@@ -32,7 +32,7 @@ def findings(
         found.append(
             "Every point has one seed: a difference between two of them cannot be told from luck."
         )
-    return [*found, budget_words(trials)]
+    return [*found, *comparison.unlike, budget_words(trials)]
 
 
 def paired_words(pairs: Sequence[Paired]) -> str:

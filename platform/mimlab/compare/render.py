@@ -38,6 +38,7 @@ def short(metric: str) -> str:
 
 def _words(comparison: Comparison) -> list[RenderableType]:
     words: list[RenderableType] = [Text(comparison.budget)]
+    words += [Text(each, style="yellow") for each in comparison.unlike]
     if comparison.pixels_win:
         names = " and ".join(short(key) for key in comparison.pixels_win)
         words.append(Text(f"Raw pixels beat every encoder by {names}.", style="yellow"))

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 
 from mimlab.compare.budgets import budget_words
+from mimlab.compare.probed_alike import unlike_words
 from mimlab.compare.ratio_text import is_of_ratio, ratio_text
 from mimlab.compare.trials import TrialResult, read_trials
 from mimlab.probe.labels import label_of as label_of_probe
@@ -51,6 +52,8 @@ class Comparison(Record):
     """The finished trial with the highest score of the first metric."""
     budget: str
     """At which budget the trials are compared, in words."""
+    unlike: list[str]
+    """Why scores of some probes do not compare, in words."""
 
     @property
     def pixels_win(self) -> list[str]:
@@ -89,6 +92,7 @@ def compare_trials(submission: SubmissionFolder, trials: Sequence[TrialResult]) 
         baselines=_baselines(submission),
         best_trial=_best(trials, metrics),
         budget=budget_words(trials),
+        unlike=unlike_words(trials),
     )
 
 

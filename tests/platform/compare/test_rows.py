@@ -225,6 +225,18 @@ def test_seeds_that_ended_early_count_only_while_none_has_finished(folders: Fold
     assert block.scores == {KNN: [0.2]}
 
 
+def test_scores_that_were_measured_otherwise_are_not_compared_in_silence(folders: Folders) -> None:
+    for seed, k in enumerate((5, 20)):
+        trial_id = folders.trial("random", 0.5, seed, scores={20: {LINEAR: 0.5}})
+        own = probe_record(20, {KNN: 0.5}).model_copy(update={"settings": {"k": k, "metric": "l2"}})
+        path = TrialFolder(folders.store, trial_id).file("probes/knn-000000020.json")
+        folders.store.write_record(path, own)
+    comparison = folders.compare()
+    (words,) = comparison.unlike
+    assert "Scores of knn do not compare" in words and "(k: 20, 5)" in words
+    assert words in " ".join(line.strip() for line in printed(comparison))
+
+
 def test_the_best_trial_is_the_one_that_has_the_best_score(folders: Folders) -> None:
     # The first seed has no score yet: the second one's must not be taken for its own.
     folders.trial("random", 0.5, 0, state="running")
