@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Iterator
 
 from mimlab.storage.folders import TrialFolder
@@ -37,10 +38,14 @@ def iter_points(store: Store, folder: str, after: int = 0) -> Iterator[JournalPo
     for i, name in enumerate(names):
         if i + 1 < len(names) and first_seqs[i + 1] <= after + 1:
             continue
-        for line in store.read(f"{folder}/{name}").splitlines():
-            point = JournalPoint.model_validate_json(line)
+        for point in _segment(store, f"{folder}/{name}"):
             if point.seq > after:
                 yield point
+
+
+def _segment(store: Store, path: str) -> Iterator[JournalPoint]:
+    for line in store.read(path).splitlines():
+        yield JournalPoint.model_validate_json(line)
 
 
 def last_seq(store: Store, folder: str) -> int:
@@ -52,25 +57,60 @@ def last_seq(store: Store, folder: str) -> int:
     return JournalPoint.model_validate_json(last_line).seq
 
 
+def _newest(store: Store, folder: str, after_step: int) -> deque[JournalPoint]:
+    """The newest segments' points, in order: with all of the steps above `after_step`, and the
+    journal's last in any case.
+
+    They can be told from the end, since steps grow from each point of a journal to the next: a
+    writer begins above the last step that it finds, and whoever did not find the last segment
+    cannot publish.
+    """
+    points: deque[JournalPoint] = deque()
+    for name in reversed(store.list(folder)):
+        segment = list(_segment(store, f"{folder}/{name}"))
+        points.extendleft(reversed(segment))
+        if segment and segment[0].step <= after_step + 1:
+            break
+    return points
+
+
 class Journal:
     """The single writer of a trial's journal; `flush` makes a segment of what was appended."""
 
-    def __init__(self, trial: TrialFolder, *, timing_keys: frozenset[str] = frozenset()) -> None:
-        """`timing_keys` are metrics that differ between two runs of the same step."""
+    def __init__(
+        self,
+        trial: TrialFolder,
+        *,
+        after_step: int = -1,
+        timing_keys: frozenset[str] = frozenset(),
+    ) -> None:
+        """Reads what training may come to again, and no segment before that.
+
+        Args:
+            trial: whose journal it is.
+            after_step: training goes on after this step: points up to it do not come again.
+            timing_keys: metrics that differ between two runs of the same step.
+        """
         self._store = trial.store
         self._folder = trial.file("journal")
         self._timing_keys = timing_keys
-        recorded = read_points(self._store, self._folder)
-        self._recorded = {point.step: point for point in recorded}
-        self._last_step = recorded[-1].step if recorded else -1
-        self._last_ms = max((point.time_ms for point in recorded), default=0)
-        self.seq = recorded[-1].seq if recorded else 0
+        self._recorded = _newest(self._store, self._folder, after_step)
+        """What training has not passed yet."""
+        last = self._recorded[-1] if self._recorded else None
+        self._last_step = last.step if last else -1
+        self._last_ms = last.time_ms if last else 0
+        self.seq = last.seq if last else 0
+        self._pass(after_step)
         self._buffer: list[JournalPoint] = []
         self.compared = 0
         self.differing = 0
 
     def append(self, step: int, metrics: dict[str, float]) -> None:
-        """Add a point; one at or below the last recorded step is compared instead."""
+        """Add a point; one at or below the last recorded step is compared instead.
+
+        Steps come in order: what is recorded of those before is forgotten.
+        """
+        self._pass(step - 1)
         if step <= self._last_step:
             self._compare(step, metrics)
             return
@@ -82,10 +122,14 @@ class Journal:
             JournalPoint(seq=self.seq, time_ms=self._last_ms, step=step, metrics=metrics)
         )
 
+    def _pass(self, step: int) -> None:
+        while self._recorded and self._recorded[0].step <= step:
+            self._recorded.popleft()
+
     def _compare(self, step: int, metrics: dict[str, float]) -> None:
-        recorded = self._recorded.get(step)
-        if recorded is None:
+        if not self._recorded or self._recorded[0].step != step:
             return
+        recorded = self._recorded.popleft()
         self.compared += 1
         same = all(
             _equal(value, recorded.metrics.get(name))

@@ -35,14 +35,17 @@ class Reporter:
     def __init__(
         self, trial: TrialFolder, status: StatusRecord, check_fence: Callable[[], None]
     ) -> None:
-        """`check_fence` raises LeaseLost once another driver or a later attempt has taken over."""
+        """`status` says after which step training goes on; `check_fence` raises LeaseLost once
+        another driver or a later attempt has taken over."""
         self._patience = trial.store.patience
         # The thread has turns of its own, at each of which it tries again.
         self._trial = at_once = TrialFolder(trial.store.at_once(), trial.id)
         self._status = status
         self._reason = status.reason
         self._check_fence = check_fence
-        self.journal = self._patience.run(lambda: Journal(at_once, timing_keys=VOLATILE_KEYS))
+        self.journal = self._patience.run(
+            lambda: Journal(at_once, after_step=status.step, timing_keys=VOLATILE_KEYS)
+        )
         self.stop: StopRequest | None = asked_of_workers(trial)
         self._log = TrialLog(trial)
         self._flushed = time.monotonic()

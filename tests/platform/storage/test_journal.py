@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from pathlib import Path
 
@@ -12,7 +13,14 @@ from hypothesis import strategies as st
 from mimlab.storage.folders import TrialFolder
 from mimlab.storage.journal import Journal, read_points
 from mimlab.storage.lease import LeaseLost
+from mimlab.storage.records import JournalPoint
 from mimlab.storage.store import Store
+
+RUN = st.tuples(
+    st.integers(0, 12),  # how far before the last published step its checkpoint lies
+    st.lists(st.booleans(), max_size=12),  # of each step: whether it is published then
+    st.integers(0, 1),  # its loss
+)
 
 
 def trial_in(folder: Path) -> TrialFolder:
@@ -141,3 +149,94 @@ def test_what_came_through_of_an_attempt_that_seemed_to_fail_counts(
         journal.append(step, {})
     journal.flush()
     assert [p.seq for p in points(trial)] == list(range(1, first + more + 1))
+
+
+def segments(trial: TrialFolder, steps: range) -> None:
+    """A journal with a segment for each step."""
+    journal = Journal(trial)
+    for step in steps:
+        journal.append(step, {"train/loss": 1 / step})
+        journal.flush()
+
+
+@settings(deadline=None)
+@given(st.lists(RUN, max_size=6))
+def test_each_step_is_there_once_and_in_order_wherever_its_writers_died_and_went_on(
+    tmp_path_factory: pytest.TempPathFactory, runs: list[tuple[int, list[bool], int]]
+) -> None:
+    trial = trial_in(tmp_path_factory.mktemp("runs"))
+    published = 0
+    losses: dict[int, int] = {}
+    for back, flushes, loss in runs:
+        start = max(0, published - back)
+        journal = Journal(trial, after_step=start)
+        assert journal.seq == published
+        steps = range(start + 1, start + 1 + len(flushes))
+        again = [losses[step] for step in steps if step in losses]
+        for step, flush in zip(steps, flushes, strict=True):
+            journal.append(step, {"train/loss": float(loss)})
+            if flush:
+                journal.flush()
+                losses |= dict.fromkeys(range(published + 1, step + 1), loss)
+                published = max(published, step)
+        assert journal.compared == len(again)
+        assert journal.differing == sum(recorded != loss for recorded in again)
+    found = points(trial)
+    assert [(p.seq, p.step) for p in found] == [(n, n) for n in range(1, published + 1)]
+    assert [p.metrics["train/loss"] for p in found] == [losses[p.step] for p in found]
+    assert sorted(p.time_ms for p in found) == [p.time_ms for p in found]
+
+
+@pytest.mark.parametrize(("after_step", "num_read"), [(300, 1), (299, 1), (290, 10), (0, 300)])
+def test_whoever_goes_on_reads_the_segments_from_there_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after_step: int, num_read: int
+) -> None:
+    trial = trial_in(tmp_path)
+    segments(trial, range(1, 301))
+    read, paths = Store.read, []
+    monkeypatch.setattr(Store, "read", lambda store, path: paths.append(path) or read(store, path))
+    journal = Journal(trial, after_step=after_step)
+    assert len(paths) == num_read
+    for step in range(after_step + 1, 302):
+        journal.append(step, {"train/loss": 1 / step})
+    assert (journal.seq, journal.compared, journal.differing) == (301, 300 - after_step, 0)
+
+
+def test_a_segment_that_reaches_back_over_the_checkpoint_is_compared_from_there(
+    tmp_path: Path,
+) -> None:
+    trial = trial_in(tmp_path)
+    first = Journal(trial)
+    for step in range(1, 7):
+        first.append(step, {"train/loss": 1.0})
+        if step in (2, 5):
+            first.flush()
+    first.flush()
+    again = Journal(trial, after_step=3)
+    for step in (4, 5, 6, 7):
+        again.append(step, {"train/loss": 0.5})
+    again.flush()
+    assert (again.compared, again.differing) == (3, 3)
+    assert [(p.seq, p.step) for p in points(trial)] == [(n, n) for n in range(1, 8)]
+
+
+def held() -> int:
+    """Points in memory."""
+    gc.collect()
+    return sum(type(found) is JournalPoint for found in gc.get_objects())
+
+
+def test_recorded_points_are_let_go_once_training_has_passed_them(tmp_path: Path) -> None:
+    """Those, too, that it does not come to: here it logs every second step."""
+    trial = trial_in(tmp_path)
+    segments(trial, range(1, 101))
+    before = held()
+    journal = Journal(trial, after_step=60)
+    assert held() - before == 40
+    for step in range(62, 81, 2):
+        journal.append(step, {"train/loss": 1 / step})
+    assert held() - before == 20
+    journal.append(102, {"train/loss": 1.0})
+    journal.flush()
+    assert held() == before
+    assert (journal.compared, journal.differing) == (10, 0)
