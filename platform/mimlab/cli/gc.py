@@ -13,6 +13,7 @@ from rich.table import Table
 from mimlab.cli.options import RUNS, Storage
 
 if TYPE_CHECKING:
+    from mimlab.retention.holds import Holds
     from mimlab.retention.inventory import Inventory
     from mimlab.storage.folders import SubmissionFolder
 
@@ -46,31 +47,33 @@ def gc(
 
     Example: mimlab gc --dry-run
     """
+    from mimlab.retention.holds import Holds
     from mimlab.retention.inventory import take_inventory
-    from mimlab.storage import lease
     from mimlab.storage.folders import find_submission, submissions
     from mimlab.storage.store import Store
 
     store, console = Store(storage), Console()
     chosen = None if submission is None else find_submission(store, submission)
     folders = submissions(store) if chosen is None else [chosen]
-    with contextlib.ExitStack() as held:
+    holds = Holds(store, chosen)
+    with contextlib.ExitStack() as stack:
         if dry_run:
-            drivers = {folder.id: lease.driver_of(folder) for folder in folders}
-            driven = {
-                name: f"process {found.pid} on {found.host} runs submission {name}"
-                for name, found in drivers.items()
-                if found is not None
-            }
+            _ask_for_drivers(folders, holds)
         else:
-            driven = _take(folders, held)
-        inventory = take_inventory(store, chosen, driven, exports=exports)
+            _take(folders, holds, stack)
+        inventory = take_inventory(holds, exports=exports)
         _show(console, inventory)
-        if dry_run or not inventory.num_bytes + len(inventory.orphans) + len(inventory.goes):
+        if dry_run:
+            return
+        if not inventory.goes and not inventory.orphans:
+            _refuse_what_is_too_full(holds)
             return
         if not (yes or _agreed(f"Remove {_size(inventory.num_bytes)}?")):
             raise typer.Exit(1)
         console.print(f"removed {_size(inventory.remove())}", highlight=False)
+        if holds.unleased:
+            more = "the disk took not every lease: call it again for what else may go"
+            console.print(more, highlight=False)
 
 
 def _agreed(question: str) -> bool:
@@ -80,19 +83,48 @@ def _agreed(question: str) -> bool:
         return False
 
 
-def _take(folders: list[SubmissionFolder], held: contextlib.ExitStack) -> dict[str, str]:
-    """Hold the submissions, so that no driver starts meanwhile; why those that cannot be are not
-    touched."""
+def _ask_for_drivers(folders: list[SubmissionFolder], holds: Holds) -> None:
+    """What could be held, without holding it."""
+    from mimlab.storage import lease
+
+    for folder in folders:
+        found = lease.driver_of(folder)
+        if found is None:
+            holds.held.add(folder.id)
+        else:
+            words = f"process {found.pid} on {found.host} runs submission {folder.id}"
+            holds.driven[folder.id] = words
+
+
+def _take(folders: list[SubmissionFolder], holds: Holds, stack: contextlib.ExitStack) -> None:
+    """Hold the submissions, so that no driver starts meanwhile."""
     from mimlab.errors import UserError
     from mimlab.storage import holding
+    from mimlab.storage.patience import FULL
 
-    driven: dict[str, str] = {}
     for folder in folders:
         try:
-            held.enter_context(holding.held(folder))
+            stack.enter_context(holding.held(folder))
         except UserError as error:
-            driven[folder.id] = str(error).split(";")[0]
-    return driven
+            holds.driven[folder.id] = str(error).split(";")[0]
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            holds.unleased.add(folder.id)
+        else:
+            holds.held.add(folder.id)
+
+
+def _refuse_what_is_too_full(holds: Holds) -> None:
+    """Raises UserError where a full disk took no lease, and no file may go without one."""
+    from mimlab.errors import UserError
+
+    if holds.unleased:
+        raise UserError(
+            f"{holds.store.root}: the disk is too full for the lease of submission "
+            f"{min(holds.unleased)}, and nothing may go without it; free 1 MB of it by removing "
+            "any file that you do not need, then call mimlab gc again"
+        )
 
 
 def _show(console: Console, found: Inventory) -> None:

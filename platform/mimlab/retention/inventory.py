@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from mimlab.data.builtin import resolve_images
 from mimlab.data.manifest import DataSet
 from mimlab.errors import UserError
 from mimlab.probe.due import due_of, reads_of, unanswered
+from mimlab.retention.holds import Holds
 from mimlab.retention.orphans import (
     Orphan,
     broken_off,
@@ -30,13 +31,14 @@ REFERRING = ("trials.json", "space.json", "resolved.json")
 """Files of a submission that may name weights by their hash."""
 
 NO_LIST = "no submission lists its trial; a study may still reuse it"
+NO_LEASE = "may go, but not before the full disk takes a lease"
 
 
 @dataclass
 class Inventory:
     """What goes and what stays of a storage."""
 
-    store: Store
+    holds: Holds
     goes: list[Verdict] = field(default_factory=list)
     orphans: list[Orphan] = field(default_factory=list)
     stays: list[tuple[str, int]] = field(default_factory=list)
@@ -49,31 +51,35 @@ class Inventory:
         return orphans + sum(verdict.saved.num_bytes for verdict in self.goes)
 
     def remove(self) -> int:
-        """Remove what goes; the bytes that did. What breaks off can be repeated."""
-        freed = 0
+        """Remove what goes, unless somebody has begun to use it since; the bytes that did.
+
+        What breaks off can be repeated.
+        """
+        freed, store = 0, self.holds.store
         for verdict in sorted(self.goes, key=lambda verdict: verdict.order):
-            if carry_out(TrialFolder(self.store, verdict.trial), verdict):
+            trial = TrialFolder(store, verdict.trial)
+            owner = _owner(trial)
+            if owner is None or self.holds.hindrance(owner):
+                continue
+            if carry_out(trial, verdict):
                 freed += verdict.saved.num_bytes
         for orphan in self.orphans:
-            orphan.remove(self.store)
-            freed += orphan.num_bytes
+            if orphan.remove(store):
+                freed += orphan.num_bytes
         return freed
 
 
-def take_inventory(
-    store: Store, chosen: SubmissionFolder | None, driven: Mapping[str, str], *, exports: bool
-) -> Inventory:
+def take_inventory(holds: Holds, *, exports: bool) -> Inventory:
     """Of a submission, or of a whole storage.
 
     Args:
-        store: the storage.
-        chosen: the submission; None: all there is.
-        driven: why the submissions of these ids are not touched.
+        holds: which, and what of it nobody can start meanwhile.
         exports: whether encoders may go that are neither last nor best nor at a rung.
 
     Raises UserError for a folder that cannot be read.
     """
-    found, now_s = Inventory(store), clock_s()
+    store, chosen = holds.store, holds.chosen
+    found, now_s = Inventory(holds), clock_s()
     listed = _listed(submissions(store))
     forked = forked_from(store, [record for uses in listed.values() for _, record in uses])
     data = _DataSets(store)
@@ -82,8 +88,9 @@ def take_inventory(
         sizes = store.sizes(trial.path)
         total = sum(size.num_bytes for size in sizes.values())
         uses = listed.get(trial_id, [])
-        hindrance = _hindrance(trial, chosen, driven, uses)
-        if hindrance:
+        owner = _owner(trial)
+        hindrance = _hindrance(owner, holds, uses)
+        if owner is None or hindrance:
             found.stays.append((hindrance, total))
             continue
         study, record = uses[0]
@@ -96,9 +103,9 @@ def take_inventory(
             unprobed=data.unprobed(trial, [record for _, record in uses]),
             forked=trial_id in forked,
         )
-        _judge(found, seen, exports=exports)
+        _judge(found, seen, exports=exports, leased=holds.is_idle(owner))
         found.orphans += broken_off(trial.path, sizes, now_s)
-    found.orphans += _besides(store, chosen, driven, now_s)
+    found.orphans += _besides(holds, now_s)
     return found
 
 
@@ -127,34 +134,32 @@ def _ids(chosen: SubmissionFolder) -> list[str]:
     return [trial.id for trial in chosen.trials()]
 
 
-def _hindrance(
-    trial: TrialFolder,
-    chosen: SubmissionFolder | None,
-    driven: Mapping[str, str],
-    uses: Sequence[Use],
-) -> str:
+def _owner(trial: TrialFolder) -> str | None:
+    """The submission whose a trial is to run; None before it has begun."""
+    record = trial.store.read_record(trial.file("owner.json"), OwnerRecord)
+    return None if record is None else record.submission
+
+
+def _hindrance(owner: str | None, holds: Holds, uses: Sequence[Use]) -> str:
     """Why nothing of a trial is touched; empty if its files are to be judged."""
     if not uses:
         return NO_LIST
-    owner = trial.store.read_record(trial.file("owner.json"), OwnerRecord)
-    if owner is None:
-        return "it has not begun"
-    if owner.submission in driven:
-        return driven[owner.submission]
-    if chosen is not None and owner.submission != chosen.id:
-        return f"submission {owner.submission} runs it"
-    return ""
+    return "it has not begun" if owner is None else holds.hindrance(owner)
 
 
-def _judge(found: Inventory, trial: TrialSnapshot, *, exports: bool) -> None:
+def _judge(found: Inventory, trial: TrialSnapshot, *, exports: bool, leased: bool) -> None:
     rest = trial.num_bytes
     for verdict in verdicts(trial):
         between = verdict.turn is Turn.EXPORT_BETWEEN
-        if verdict.turn is not None and (exports or not between):
-            found.goes.append(verdict)
+        if verdict.turn is None:
+            found.stays.append((verdict.why, verdict.saved.num_bytes))
+        elif between and not exports:
+            words = "encoder between (--exports removes it)"
+            found.stays.append((words, verdict.saved.num_bytes))
+        elif verdict.turn > Turn.OLD_OF_OPEN and not leased:
+            found.stays.append((NO_LEASE, verdict.saved.num_bytes))
         else:
-            why = "encoder between (--exports removes it)" if between else verdict.why
-            found.stays.append((why, verdict.saved.num_bytes))
+            found.goes.append(verdict)
         rest -= verdict.saved.num_bytes
     found.stays.append(("records, curves, boards", rest))
 
@@ -164,25 +169,20 @@ def _milestones(study: Study, trial: TrialFolder) -> list[float]:
     return milestones_of(study.sweep.stopping, trial.status().epoch)
 
 
-def _besides(
-    store: Store, chosen: SubmissionFolder | None, driven: Mapping[str, str], now_s: float
-) -> Iterator[Orphan]:
+def _besides(holds: Holds, now_s: float) -> Iterator[Orphan]:
     """Orphans that lie outside of the trials' folders."""
-    if chosen is not None:
-        if chosen.id not in driven:
-            yield from broken_off(chosen.path, store.sizes(chosen.path), now_s)
-            yield from ray_files(store, [chosen.id])
-        return
-    for name in store.list("submissions"):
-        if name in driven:
-            continue
+    store, chosen = holds.store, holds.chosen
+    names = store.list("submissions") if chosen is None else [chosen.id]
+    for name in names:
         path = f"submissions/{name}"
         sizes = store.sizes(path)
-        half = list(unfinished_submission(path, sizes, now_s))
-        yield from half or broken_off(path, sizes, now_s)
-    yield from broken_off("weights", store.sizes("weights"), now_s)
-    yield from unused_weights(store, _referring(store), now_s)
-    yield from ray_files(store, [name for name in ray_names(store) if name not in driven])
+        yield from unfinished_submission(path, sizes, now_s)
+        if not holds.hindrance(name):
+            yield from broken_off(path, sizes, now_s)
+    yield from ray_files(store, filter(holds.is_idle, ray_names(store)))
+    if chosen is None:
+        yield from broken_off("weights", store.sizes("weights"), now_s)
+        yield from unused_weights(store, _referring(store), now_s)
 
 
 def _referring(store: Store) -> Iterator[bytes]:
@@ -221,6 +221,6 @@ class _DataSets:
             try:
                 place = resolve_images(images, self._store.scratch("data"))
                 self._open[images] = DataSet.open(place)
-            except UserError:
+            except (OSError, UserError):  # the disk may be too full to make a built-in one
                 self._open[images] = None
         return self._open[images]

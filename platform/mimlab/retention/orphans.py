@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,24 +34,30 @@ class Orphan:
     num_bytes: int
     why: str
     local: bool = False
+    committed_by: str = ""
+    """Of half a folder: the file, written last, that would make it a whole one."""
 
-    def remove(self, store: Store) -> None:
+    def remove(self, store: Store) -> bool:
+        """Whether it went; half a folder stays where somebody writes to it by now, or did."""
         if self.local:
             shutil.rmtree(self.path, ignore_errors=True)
-        else:
-            store.remove(self.path)
+            return True
+        if self.committed_by and not _is_half(store.sizes(self.path), self.committed_by, clock_s()):
+            return False
+        store.remove(self.path)
+        return True
 
 
 def broken_off(folder: str, sizes: dict[str, FileSize], now_s: float) -> Iterator[Orphan]:
-    """What a process that died left half-written, or half-removed, in a folder that nobody writes
-    to; `sizes` is what `Store.sizes` says of it."""
+    """What a process that died left half-written, or half-removed, in a folder; `sizes` is what
+    `Store.sizes` says of it."""
     for path, num_bytes in _temporary(sizes, now_s).items():
         yield Orphan(f"{folder}/{path}", num_bytes, "half-written or half-removed")
     for kind in _KINDS:
         for step, files in steps_of(sizes, kind).items():
-            if COMMITTED_BY[kind] not in files:
-                total = sum(size.num_bytes for size in files.values())
-                yield Orphan(f"{folder}/{kind}/{step_name(step)}", total, f"half of {kind[:-1]}")
+            if _is_half(files, COMMITTED_BY[kind], now_s):
+                path, why = f"{folder}/{kind}/{step_name(step)}", f"half of {kind[:-1]}"
+                yield Orphan(path, _total(files), why, committed_by=COMMITTED_BY[kind])
 
 
 def unused_weights(store: Store, referring: Iterable[bytes], now_s: float) -> Iterator[Orphan]:
@@ -81,9 +87,18 @@ def ray_names(store: Store) -> list[str]:
 
 def unfinished_submission(path: str, sizes: dict[str, FileSize], now_s: float) -> Iterator[Orphan]:
     """The folder of a submission whose record, written last, was never written."""
-    if "submission.json" not in sizes and all(_old(size, now_s) for size in sizes.values()):
-        total = sum(size.num_bytes for size in sizes.values())
-        yield Orphan(path, total, "half-written submission")
+    commit = "submission.json"
+    if _is_half(sizes, commit, now_s):
+        yield Orphan(path, _total(sizes), "half-written submission", committed_by=commit)
+
+
+def _is_half(files: Mapping[str, FileSize], commit: str, now_s: float) -> bool:
+    """Whether a folder was never committed, and nobody is about to."""
+    return commit not in files and all(_old(size, now_s) for size in files.values())
+
+
+def _total(files: Mapping[str, FileSize]) -> int:
+    return sum(size.num_bytes for size in files.values())
 
 
 def _temporary(sizes: dict[str, FileSize], now_s: float) -> dict[str, int]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from mimlab.retention.rules import Kind, Turn, Verdict
 from mimlab.retention.snapshot import COMMITTED_BY
 from mimlab.storage.folders import TrialFolder, step_name
+from mimlab.storage.forks import awaited_steps
 from mimlab.train.checkpoint import read_committed
 from mimlab.train.log import TrialLog
 
@@ -21,9 +22,12 @@ def carry_out(trial: TrialFolder, verdict: Verdict) -> bool:
     """Remove what a verdict is on, and log it.
 
     False, and nothing is removed, where the newest checkpoint of a trial that goes on turns out to
-    be corrupt: one of the older ones is then what a resume needs.
+    be corrupt: one of the older ones is then what a resume needs. Nor is a checkpoint where a fork
+    has been made of the trial since.
     """
     step = verdict.saved.step
+    if verdict.kind == "checkpoints" and awaited_steps(trial):
+        return False
     if verdict.turn is Turn.OLD_OF_OPEN and not _newer_is_whole(trial, step):
         return False
     remove_saved(trial, verdict.kind, step)

@@ -42,7 +42,7 @@ class TrialSnapshot:
 
 
 class Turn(IntEnum):
-    """In which order files go."""
+    """In which order files go; those up to `OLD_OF_OPEN` may go while a driver lives, too."""
 
     OLD_OF_ENDED = 1
     OLD_OF_OPEN = 2

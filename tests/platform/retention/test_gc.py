@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from mimlab.cli.main import app
-from mimlab.retention.inventory import take_inventory
-from mimlab.storage import lease
+from mimlab.errors import UserError
+from mimlab.retention.holds import Holds
+from mimlab.retention.inventory import Inventory, take_inventory
+from mimlab.retention.rules import Kind
+from mimlab.retention.snapshot import COMMITTED_BY
+from mimlab.storage import holding, lease
+from mimlab.storage.folders import SubmissionFolder
+from mimlab.storage.forks import announce
 from mimlab.storage.machine import machine
 from mimlab.storage.records import LeaseRecord
 from mimlab.storage.weights import keep_weights
@@ -52,6 +59,12 @@ def age(path: Path) -> Path:
     then = time.time() - 7200
     os.utime(path, (then, then))
     return path
+
+
+def age_all(run) -> None:
+    for path in Path(run.store.root).rglob("*"):
+        if path.is_file():
+            age(path)
 
 
 def test_a_dry_run_says_what_goes_and_stays_and_changes_nothing(run) -> None:
@@ -101,6 +114,9 @@ def test_the_dead_drivers_of_a_stopped_trial_leave_what_its_resume_needs(run) ->
     run.store.write_record(run.submission.file("lease/000001.json"), dead)
     torn = run.trial.file("checkpoints/step_000000024/manifest.json")
     run.store.remove(torn)
+    gc(run, "--yes")
+    assert run.steps() == ([15, 24], list(STEPS))  # somebody may be writing it
+    age_all(run)
     gc(run, "--yes")
     assert run.steps() == ([15], list(STEPS))
     assert read_checkpoint(run.trial, 15) is not None
@@ -171,7 +187,7 @@ def test_a_kill_in_between_leaves_nothing_that_looks_like_a_checkpoint(
 ) -> None:
     run = a_run(1, 2, 3, 4, 5)
     run.is_in("finished")
-    found = take_inventory(run.store, None, {}, exports=False)
+    found = inventory(run)
     process = os.fork()
     if process == 0:
         die_at_the_third(owner, name)
@@ -183,9 +199,120 @@ def test_a_kill_in_between_leaves_nothing_that_looks_like_a_checkpoint(
     whole = [step for step in checkpoints if read_checkpoint(run.trial, step) is not None]
     assert {4, 5} <= set(whole)
     assert all(weights_of(run.trial, card) for s in exports if (card := read_card(run.trial, s)))
+    age_all(run)
     gc(run, "--yes")
     assert run.steps() == ([5], [1, 2, 3, 4, 5])
     assert [path for path in run.store.sizes("trials") if "/." in path] == []
+
+
+def inventory(run) -> Inventory:
+    """With everything held that is there."""
+    return take_inventory(Holds(run.store, held={run.submission.id}), exports=False)
+
+
+def test_a_submission_that_begins_while_leases_are_taken_is_left_alone(
+    run, a_run: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, real = [], holding.held
+
+    @contextlib.contextmanager
+    def held(submission: SubmissionFolder) -> Iterator[lease.Lease]:
+        with real(submission) as own:
+            begun.append(later := a_run(3, 6, 9, changes=["masking.ratio=0.5"]))
+            later.is_in("running")
+            for kind, commit in COMMITTED_BY.items():
+                later.store.remove(later.trial.file(f"{kind}/step_000000009/{commit}"))
+            (ray := later.store.scratch("ray") / later.submission.id).mkdir(parents=True)
+            (ray / "state").write_bytes(b"of a run that lives")
+            age_all(later)
+            yield own
+
+    monkeypatch.setattr(holding, "held", held)
+    said = gc(run, "--yes")
+    (later,) = begun
+    assert f"submission {later.submission.id} runs it" in said
+    assert run.steps() == ([24], list(STEPS))
+    assert later.steps() == ([3, 6, 9], [3, 6, 9])
+    assert (later.store.scratch("ray") / later.submission.id / "state").exists()
+
+
+@pytest.mark.parametrize("kind", ["checkpoints", "exports"])
+@pytest.mark.parametrize("written", ["the commit", "another file"])
+def test_a_half_that_is_written_on_before_the_answer_stays(run, kind: Kind, written: str) -> None:
+    half = run.trial.file(f"{kind}/step_000000024")
+    path = f"{half}/{COMMITTED_BY[kind]}"
+    whole = run.store.read(path)
+    run.store.remove(path)
+    age_all(run)
+    found = inventory(run)
+    assert [orphan.path for orphan in found.orphans] == [half]
+    if written == "the commit":
+        run.store.write(path, whole)
+        age_all(run)
+    else:
+        run.store.write(f"{half}/more", b"x")
+    before = found.num_bytes - found.orphans[0].num_bytes
+    assert found.remove() == before
+    assert run.store.exists(half)
+
+
+def test_a_trial_that_another_submission_takes_before_the_answer_is_left_alone(
+    run, a_run: Callable
+) -> None:
+    found = inventory(run)
+    later = a_run(changes=["probes=[]"])
+    assert later.trial.id == run.trial.id and later.submission.id != run.submission.id
+    assert found.remove() == 0
+    assert run.steps() == (list(STEPS), list(STEPS))
+
+
+def test_a_checkpoint_that_a_fork_waits_for_since_the_question_stays(run) -> None:
+    found = inventory(run)
+    announce(run.trial, "fork", 7)
+    assert found.remove() == 0
+    assert run.steps() == (list(STEPS), list(STEPS))
+
+
+def fill(disk: Path) -> None:
+    with contextlib.suppress(OSError), (disk / "ballast").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(1 << 12))
+
+
+def test_a_full_disk_gets_room_for_a_lease_and_then_the_rest(
+    a_run: Callable, small_disk: Callable[[int], Path]
+) -> None:
+    disk = small_disk(64 << 20)
+    run = a_run(*STEPS, where=disk)
+    run.is_in("pruned")
+    ray = run.store.scratch("ray") / run.submission.id
+    ray.mkdir(parents=True)
+    fill(disk)
+    with pytest.raises(OSError, match="No space"):
+        lease.acquire(run.submission)
+    said = gc(run, "--yes")
+    assert "checkpoints 7, 15" in said and "not before the full disk takes a lease" in said
+    assert "call it again" in said
+    assert run.steps() == ([24], list(STEPS)) and ray.exists()
+    assert "call it again" not in gc(run, "--yes")
+    assert run.steps() == ([], list(STEPS)) and not ray.exists()
+
+
+def test_a_full_disk_on_which_nothing_may_go_is_said_in_a_line(
+    a_run: Callable, small_disk: Callable[[int], Path]
+) -> None:
+    disk = small_disk(64 << 20)
+    run = a_run(24, where=disk)
+    run.is_in("pruned")
+    fill(disk)
+    before = files(run)
+    said = CliRunner().invoke(app, ["gc", "--storage", str(run.store.root), "--yes"])
+    assert isinstance(said.exception, UserError)
+    assert "too full" in str(said.exception) and "free 1 MB of it" in str(said.exception)
+    assert files(run) == before
+    (disk / "ballast").unlink()
+    gc(run, "--yes")
+    assert run.steps() == ([], [24])
 
 
 def die_at_the_third(owner: object, name: str) -> None:
