@@ -9,7 +9,7 @@ from nicegui import ui
 
 from mimlab.serve.identity.permissions import may
 from mimlab.serve.pages.parts import tables, words
-from mimlab.serve.pages.parts.buttons import done
+from mimlab.serve.pages.parts.buttons import Act, confirmed, done, once
 from mimlab.serve.pages.parts.frame import frame, heading, nothing, refusal, section
 from mimlab.serve.pages.parts.live import follow, notice
 from mimlab.serve.pages.parts.refused import Refused
@@ -92,38 +92,59 @@ class _Change:
 
     def __init__(self, api: Api, identity: Identity) -> None:
         self._api, self._identity = api, identity
+        self._mine: dict[int, str] = {}
         self._box = ui.element("div").classes("tools")
         with self._box:
-            self._which = ui.select({}, label="What waits").props("dense outlined")
-            ui.button("Withdraw", on_click=self._withdraw).props("outline no-caps")
+            self._which = ui.select({}, label="What waits", on_change=self._choose)
+            self._which.props("dense outlined")
+            self._buttons = [_button("Withdraw", self._withdraw)]
             if may(identity.role, "prioritise"):
                 self._priority = ui.number("Priority", value=0, min=-1000, max=1000, precision=0)
                 self._priority.props("dense outlined")
-                ui.button("Set priority", on_click=self._prioritise).props("outline no-caps")
+                self._buttons.append(_button("Set priority", self._prioritise))
+        self._choose()
 
     def show(self, entries: list[QueueItem]) -> None:
-        mine = {
-            e.number: f"{e.number} · {e.submission}"
+        """What waits now. Nothing takes the place of what was chosen and is gone."""
+        self._mine = {
+            e.number: e.submission
             for e in entries
             if e.state == "waiting"
             and may(self._identity.role, "withdraw", own=e.user == self._identity.name)
         }
-        kept = self._which.value if self._which.value in mine else next(iter(mine), None)
-        self._which.set_options(mine, value=kept)
-        self._box.set_visibility(bool(mine))
+        kept = self._which.value if self._which.value in self._mine else None
+        options = {number: f"{number} · {name}" for number, name in self._mine.items()}
+        self._which.set_options(options, value=kept)
+        self._box.set_visibility(bool(options))
+
+    def _choose(self) -> None:
+        for button in self._buttons:
+            button.set_enabled(self._which.value is not None)
 
     async def _withdraw(self) -> None:
-        async def act() -> None:
-            await self._api.delete(f"/queue/{self._which.value}")
+        number = self._which.value
+        name = self._mine[number]
 
-        await done(act)
+        async def act() -> None:
+            await self._api.delete(f"/queue/{number}")
+            ui.notify(f"{name} is out of the queue.")
+
+        if await confirmed("withdraw", f"Take {name}, number {number}, out of the queue?"):
+            await done(act)
 
     async def _prioritise(self) -> None:
+        number, priority = self._which.value, int(self._priority.value or 0)
+        name = self._mine[number]
+
         async def act() -> None:
-            body = {"priority": int(self._priority.value or 0)}
-            await self._api.put(f"/queue/{self._which.value}/priority", body)
+            await self._api.put(f"/queue/{number}/priority", {"priority": priority})
+            ui.notify(f"{name} has priority {priority}.")
 
         await done(act)
+
+
+def _button(text: str, act: Act) -> ui.button:
+    return ui.button(text, on_click=once(act)).props("outline no-caps")
 
 
 def _rows(entries: list[QueueItem]) -> list[dict[str, Any]]:

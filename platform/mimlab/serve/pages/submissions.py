@@ -72,14 +72,19 @@ def add(site: Site) -> None:
                 rows = [_row(s) for s in found if state.value in (None, s.state)]
                 shown.update_rows(rows, clear_selection=False)
 
+            behind = False
+
             async def look() -> None:
-                nonlocal found, queue
+                nonlocal found, queue, behind
                 changed = await api.changed("/submissions", Summaries)
+                if changed is not None:
+                    found, behind = changed, True
                 moved = await api.changed("/queue", QueueView)
-                found = found if changed is None else changed
-                queue = queue if moved is None else moved
-                if changed is not None or moved is not None:
+                if moved is not None:
+                    queue, behind = moved, True
+                if behind:
                     show()
+                    behind = False
 
             state.on_value_change(show)
             show()

@@ -10,7 +10,7 @@ from nicegui import events, ui
 from mimlab.serve.checking import StudyProblem
 from mimlab.serve.identity.permissions import may, needed_role
 from mimlab.serve.pages.parts.bill import Bill
-from mimlab.serve.pages.parts.buttons import done, main_button
+from mimlab.serve.pages.parts.buttons import done, main_button, once
 from mimlab.serve.pages.parts.editor import Editor, problem_words, problems_list
 from mimlab.serve.pages.parts.frame import frame, heading, problem, refusal
 from mimlab.serve.pages.parts.refused import Refused
@@ -91,7 +91,7 @@ class _Form:
         with ui.element("div").classes("tools"):
             self._plan = ui.button("Show the plan and its bill", on_click=self._ask_plan)
             self._plan.props("outline no-caps")
-            self._submit = main_button("Submit", self._ask_submit)
+            self._submit = main_button("Submit", once(self._ask_submit))
         self._bill = Bill(api)
 
     async def check(self) -> None:
@@ -139,5 +139,7 @@ class _Form:
             ui.navigate.to(f"/submissions/{launched['submission']}")
 
         self._submit.props("loading")
-        await done(act)
-        self._submit.props(remove="loading")
+        if await done(act):
+            self._submit.disable()  # the submission's own page comes
+        else:
+            self._submit.props(remove="loading")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import Request
 from nicegui import ui
 
-from mimlab.serve.pages.parts.frame import frame, heading, refusal
+from mimlab.serve.pages.parts.frame import frame, heading, refusal, say_refused
 from mimlab.serve.pages.parts.live import follow, notice
 from mimlab.serve.pages.parts.refused import Refused
 from mimlab.serve.pages.parts.site import LIMIT_S, Site
@@ -41,17 +41,27 @@ def add(site: Site) -> None:
             top = TrialTop(api, identity, on_ray=site.settings.address is not None)
             body = TrialBody(api)
 
+            behind = True
+
             async def show() -> None:
+                nonlocal behind
                 top.show(detail, of.summary)
                 await body.show(detail)
+                behind = False
 
             async def look() -> None:
-                nonlocal detail, of
+                nonlocal detail, of, behind
                 changed = await api.changed(path, TrialDetail)
+                if changed is not None:
+                    detail, behind = changed, True
                 changed_of = await api.changed(f"/submissions/{parent}", SubmissionDetail)
-                if changed is not None or changed_of is not None:
-                    detail, of = changed or detail, changed_of or of
+                if changed_of is not None:
+                    of, behind = changed_of, True
+                if behind:
                     await show()
 
-            await show()
+            try:
+                await show()
+            except Refused as refused:
+                say_refused(refused)
             follow(look, said)

@@ -11,8 +11,14 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from mimlab.serve.fork_changes import without_seed
 from mimlab.serve.identity.users import Users
+from mimlab.serve.queue.folder import Queue
 from mimlab.serve.queue.records import EntryState, Need, QueueEntry
+from mimlab.serve.reading.yaml_text import yaml_lines
+from mimlab.storage.exclusive import Exclusive
+from mimlab.storage.folders import SubmissionFolder
+from mimlab.storage.store import Store
 from one_machine.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
@@ -299,10 +305,127 @@ def test_what_has_started_is_shown_while_ray_is_away(
     page.get_by_role("link", name="random 0.5 · seed 0").wait_for()
 
 
-def queue(storage: Any, submission: str, state: EntryState) -> None:
+TWICE = "e => {e.click(); e.click()}"
+PASTE = """(text, [pasted, button]) => {
+  const clipboardData = new DataTransfer();
+  clipboardData.setData("text/plain", pasted);
+  text.dispatchEvent(new ClipboardEvent("paste", {clipboardData, bubbles: true}));
+  button.click();
+}"""
+"""The editor takes it at once, so that nothing has checked it when the button is pressed."""
+
+
+def held(root: Path) -> Store:
+    """A storage whose queue this process holds: the dashboard lets everything wait."""
+    store = Store(root)
+    assert Exclusive(store, "queue-lease").take(None) is not None
+    return store
+
+
+def test_a_study_that_is_submitted_by_a_double_press_is_one_submission(
+    page: Page, serve: Callable, tmp_path: Path
+) -> None:
+    store = held(tmp_path / "runs")
+    page.goto(f"{serve(store.root)}/submit")
+    page.get_by_text("sound, 2 trials").wait_for()
+    page.get_by_role("button", name="Submit", exact=True).evaluate(TWICE)
+    page.wait_for_url("**/submissions/ratios-*")
+    page.get_by_text("It waits in the queue").wait_for()
+    assert len(Queue(store).entries()) == 1
+
+
+def test_a_double_press_asks_once(page: Page, address: str) -> None:
+    for verb in ("Fork", "Extend"):
+        page.goto(f"{address}/trials/random-0.5-0")
+        button = page.get_by_role("button", name=verb)
+        button.evaluate(TWICE)
+        dialog = page.get_by_role("dialog", name=verb)
+        leave = dialog.get_by_role("button", name="Leave it")
+        leave.last.click()
+        expect(dialog).to_have_count(0)
+        button.click()
+        leave.wait_for()
+
+
+def test_a_fork_has_what_was_typed_last(
+    page: Page, serve: Callable, storage_at: Any, create_tiny: Callable, tmp_path: Path
+) -> None:
+    store = held(tmp_path / "runs")
+    made = create_tiny(tmp_path, f"storage={store.root}")
+    storage_at(store.root).checkpoint(made.trial.record(), 12)
+    lines = [line for _, line in yaml_lines(made.trial.record().resolved)]
+    configuration = without_seed("\n".join(lines) + "\n")
+    page.goto(f"{serve(store.root)}/trials/{made.trial.id}")
+    page.get_by_role("button", name="Fork").click()
+    dialog = page.get_by_role("dialog", name="Fork")
+    text = dialog.get_by_role("textbox", name="Configuration of the fork")
+    fork = dialog.get_by_role("button", name="Fork")
+
+    def type_and_press(ratio: str) -> None:
+        text.press("Control+a")
+        edited = configuration.replace("ratio: 0.75", f"ratio: {ratio}")
+        text.evaluate(PASTE, [edited, fork.element_handle()])
+
+    type_and_press("0.6")  # nothing has been changed before, so that it cannot be pressed yet
+    dialog.get_by_text("changes: masking.ratio=0.6").wait_for()
+    expect(fork).to_be_enabled()
+    type_and_press("7")
+    dialog.get_by_text("masking.ratio: ").wait_for()
+    expect(fork).to_be_disabled()
+    assert Queue(store).entries() == []
+    type_and_press("0.7")
+    dialog.get_by_text("changes: masking.ratio=0.7").wait_for()
+    expect(fork).to_be_enabled()
+    type_and_press("0.8")
+    page.wait_for_url("**/submissions/*")
+    (entry,) = Queue(store).entries()
+    (record,) = SubmissionFolder(store, entry.submission).trial_records()
+    assert record.resolved["masking"]["ratio"] == 0.8
+
+
+def test_only_what_was_chosen_leaves_the_queue(
+    page: Page, serve: Callable, storage_at: Any, tmp_path: Path
+) -> None:
+    store = held(tmp_path / "runs")
+    names = [f"{name}-20260115-101501" for name in ("first", "second", "third")]
+    for i, name in enumerate(names):
+        queue(storage_at(store.root), name, "waiting", i + 1)
+    page.goto(f"{serve(store.root)}/queue")
+    which = page.get_by_label("What waits")
+    withdraw = page.get_by_role("button", name="Withdraw")
+    prioritise = page.get_by_role("button", name="Set priority")
+
+    def choose(number: int) -> None:
+        which.click()
+        page.get_by_role("option", name=names[number - 1]).click()
+        expect(withdraw).to_be_enabled()
+        expect(prioritise).to_be_enabled()
+
+    expect(withdraw).to_be_disabled()
+    choose(2)
+    Queue(store).withdraw(2)
+    expect(withdraw).to_be_disabled()
+    expect(prioritise).to_be_disabled()
+    choose(3)
+    withdraw.evaluate(TWICE)
+    dialog = page.get_by_role("dialog", name="Withdraw")
+    dialog.get_by_text(f"Take {names[2]}, number 3, out of the queue?").wait_for()
+    dialog.get_by_role("button", name="Withdraw").click()
+    page.get_by_text(f"{names[2]} is out of the queue.").wait_for()
+    expect(dialog).to_have_count(0)
+    expect(withdraw).to_be_disabled()
+    choose(1)
+    page.get_by_label("Priority").fill("5")
+    prioritise.click()
+    page.get_by_text(f"{names[0]} has priority 5.").wait_for()
+    left = {entry.number: (entry.state, entry.priority) for entry in Queue(store).entries()}
+    assert left == {1: ("waiting", 5), 2: ("withdrawn", 0), 3: ("withdrawn", 0)}
+
+
+def queue(storage: Any, submission: str, state: EntryState, number: int = 1) -> None:
     """Write what the queue knows of a submission that has no folder yet."""
     entry = QueueEntry(
-        number=1,
+        number=number,
         submission=submission,
         user="ada",
         words=[],
@@ -311,7 +434,7 @@ def queue(storage: Any, submission: str, state: EntryState) -> None:
         state=state,
         queued="2026-01-15T10:15:01Z",
     )
-    storage.store.write_record("queue/000000001.json", entry)
+    storage.store.write_record(f"queue/{number:09d}.json", entry)
 
 
 def test_what_is_not_there_is_said(page: Page, address: str) -> None:

@@ -90,4 +90,4 @@ def board(trial: TrialSummary, step: int) -> None:
     """One picture, which the browser asks the API for."""
     picture = ui.element("img").props("loading=lazy")
     picture.props(f'src="{PREFIX}/trials/{trial.id}/boards/{step}"')
-    picture.props(f'alt="Board of {trial.label} at step {step}"')
+    picture.props["alt"] = f"Board of {trial.label} at step {step}"  # a label may hold quotes

@@ -31,6 +31,23 @@ def main_button(text: str, act: Callable[[], object]) -> ui.button:
     return ui.button(text, on_click=act, color=None).props("unelevated no-caps").classes("main")
 
 
+def once(act: Act) -> Act:
+    """What a button does, so that a press while an earlier one is under way does nothing."""
+    busy = False
+
+    async def pressed() -> None:
+        nonlocal busy
+        if busy:
+            return
+        busy = True
+        try:
+            await act()
+        finally:
+            busy = False
+
+    return pressed
+
+
 class ActionButton:
     """A button that says why it cannot be pressed now, to the keyboard, too."""
 
@@ -38,7 +55,7 @@ class ActionButton:
         self._verb = verb
         self._act = act
         self._reason = ""
-        self._button = ui.button(verb.capitalize(), icon=ICONS[verb], on_click=self._pressed)
+        self._button = ui.button(verb.capitalize(), icon=ICONS[verb], on_click=once(self._pressed))
         self._button.props("outline no-caps")
         with self._button:
             self._tooltip = ui.tooltip("")
@@ -55,15 +72,16 @@ class ActionButton:
         if self._reason:
             ui.notify(f"{self._verb.capitalize()}: {self._reason}", type="warning")
             return
-        if self._verb in ASKED and not await confirmed(self._verb):
+        question = f"{self._verb.capitalize()} it? It saves a checkpoint and can go on from there."
+        if self._verb in ASKED and not await confirmed(self._verb, question):
             return
         await done(self._act)
 
 
-async def confirmed(verb: str) -> bool:
+async def confirmed(verb: str, question: str) -> bool:
     """Ask once more."""
     with ui.dialog().props(f'aria-label="{verb.capitalize()}"') as dialog, ui.card():
-        ui.label(f"{verb.capitalize()} it? It saves a checkpoint and can go on from there.")
+        ui.label(question)
         with ui.row():
             main_button(verb.capitalize(), lambda: dialog.submit(True))
             ui.button("Leave it", on_click=lambda: dialog.submit(False)).props("flat no-caps")

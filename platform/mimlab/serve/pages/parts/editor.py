@@ -51,12 +51,15 @@ class Editor(Generic[FoundT]):
         """Put another text in its place."""
         self._code.value = text
 
-    async def look(self) -> None:
-        """Check the text as it stands."""
+    async def look(self) -> FoundT | None:
+        """Check the text as it stands, and show what was found; None where the text has been edited
+        or checked anew meanwhile."""
         mine = self._next()
         found = await self._check(self.text)
-        if mine == self._looks:
-            self._show(found)
+        if mine != self._looks:
+            return None
+        self._show(found)
+        return found
 
     async def _changed(self) -> None:
         mine = self._next()

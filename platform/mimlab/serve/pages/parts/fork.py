@@ -6,7 +6,7 @@ from nicegui import ui
 from pydantic import BaseModel, ConfigDict
 
 from mimlab.serve.fork_changes import without_seed
-from mimlab.serve.pages.parts.buttons import main_button
+from mimlab.serve.pages.parts.buttons import main_button, once
 from mimlab.serve.pages.parts.editor import Editor, problem_words, problems_list
 from mimlab.serve.pages.parts.refused import Refused
 from mimlab.serve.pages.parts.site import Api
@@ -29,7 +29,6 @@ async def ask_fork(api: Api, detail: TrialDetail) -> Fork | None:
     steps = {c.step: f"step {c.step:,} (epoch {c.epoch:.1f})" for c in detail.checkpoints}
     unfinished = [number for number in steps if number < detail.summary.total_steps]
     first = max(unfinished or steps)
-    changes: list[str] = []
     whole = ui.dialog().props('maximized aria-label="Fork"')
     with whole as dialog, ui.card().classes("page"):
         ui.label(f"Fork {detail.summary.label}").style("font-size: 18px; font-weight: 650")
@@ -46,21 +45,36 @@ async def ask_fork(api: Api, detail: TrialDetail) -> Fork | None:
             return result.changes, [problem_words(p) for p in result.problems]
 
         def show(checked: tuple[list[str], list[str]]) -> None:
-            changes[:], problems = checked
+            changes, problems = checked
             said.clear()
             with said:
                 problems_list(problems)
                 if not problems:
                     words = ", ".join(changes) or "nothing yet"
                     ui.label(f"changes: {words}").classes("fine" if changes else "muted")
-            go.set_enabled(bool(changes) and not problems)
+            go.set_enabled(_may_go(checked))
 
-        Editor(before, check, show, label="Configuration of the fork")
+        async def press() -> None:
+            """What was typed last counts, whether or not it has been checked yet."""
+            go.props("loading")
+            try:
+                checked = await editor.look()
+            finally:
+                go.props(remove="loading")
+            if checked is not None and _may_go(checked):
+                dialog.submit(checked[0])
+
+        editor = Editor(before, check, show, label="Configuration of the fork")
         said = ui.element("div").props('role="status"')
         with ui.row():
-            go = main_button("Fork", lambda: dialog.submit(True))
-            ui.button("Leave it", on_click=lambda: dialog.submit(False)).props("flat no-caps")
+            go = main_button("Fork", once(press))
+            ui.button("Leave it", on_click=lambda: dialog.submit(None)).props("flat no-caps")
         go.set_enabled(False)
-    if not await dialog:
-        return None
-    return Fork(changes=list(changes), step=int(step.value or first))
+    changes = await dialog
+    return Fork(changes=changes, step=int(step.value or first)) if changes else None
+
+
+def _may_go(checked: tuple[list[str], list[str]]) -> bool:
+    """Whether something is changed, and nothing is wrong with it."""
+    changes, problems = checked
+    return bool(changes) and not problems
