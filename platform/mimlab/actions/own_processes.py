@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import zipfile
+import zlib
 from pathlib import Path
 
 from mimlab.actions.launch import tail
@@ -42,14 +43,13 @@ class OwnProcesses:
         self._store = store
 
     def start(self, submission_id: str, words: list[str], working_dir: Path | None) -> None:
-        """See `Launcher`. Raises UserError where one runs already."""
+        """See `Launcher`. Raises UserError where one runs already, or its code is damaged."""
         if self.state(submission_id) == "running":
             raise UserError(f"submission {submission_id} is being run on this machine already")
         folder = self._folder(submission_id)
         folder.mkdir(parents=True, exist_ok=True)
         if working_dir is not None:
-            with zipfile.ZipFile(working_dir) as archive:
-                archive.extractall(folder / "code")
+            _unpack(working_dir, folder / "code")
         (folder / _CODE).unlink(missing_ok=True)
         cwd = folder / "code" if working_dir is not None else folder
         with (folder / _SAID).open("ab") as said, Path(os.devnull).open("rb") as nothing:
@@ -65,7 +65,12 @@ class OwnProcesses:
                 setsid=True,
             )
         record = ProcessRecord(machine=machine(), pid=pid, process_born=process_born(pid) or 0)
-        (folder / _RECORD).write_bytes(record.to_bytes())
+        try:
+            Store(folder).write_record(_RECORD, record)
+        except OSError:
+            os.killpg(pid, signal.SIGKILL)  # nobody could find or stop it
+            os.waitpid(pid, 0)
+            raise
 
     def state(self, submission_id: str) -> str | None:
         """See `Launcher`."""
@@ -97,12 +102,22 @@ class OwnProcesses:
         return self._store.scratch("launches") / submission_id
 
     def _process(self, submission_id: str) -> ProcessRecord | None:
-        """None where nothing was started on this machine."""
-        record = self._folder(submission_id) / _RECORD
-        if not record.is_file():
+        """None where nothing was started on this machine, or its record is damaged: another start
+        is safe, for only one driver at a time holds a submission's lease."""
+        try:
+            found = Store(self._folder(submission_id)).read_record(_RECORD, ProcessRecord)
+        except UserError:
             return None
-        found = ProcessRecord.model_validate_json(record.read_bytes())
-        return found if found.machine == machine() else None
+        return found if found is not None and found.machine == machine() else None
+
+
+def _unpack(package: Path, to: Path) -> None:
+    """Raises UserError for a package that is damaged."""
+    try:
+        with zipfile.ZipFile(package) as archive:
+            archive.extractall(to)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise UserError(f"the code to run is damaged ({error}); submit or resume again") from error
 
 
 def _command(words: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,8 +14,10 @@ from starlette.responses import JSONResponse
 
 from mimlab.errors import NotNow, UserError
 from mimlab.storage.filesystems import RemoteError
+from mimlab.storage.patience import OutOfPatience, trouble_of
 from mimlab_objectives.registry import ParamsError
 
+_log = logging.getLogger(__name__)
 AWAY_S = 5
 """After how long it makes sense to ask again where the storage was away."""
 
@@ -68,6 +71,12 @@ def _sendable(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
+def away_of(error: OSError) -> ApiError | None:
+    """What is said of a storage that is full, or away for a while; None for any other error."""
+    trouble = trouble_of(error, str(error.filename or "the storage"))
+    return None if trouble is None else ApiError(503, trouble.reason, retry_s=AWAY_S)
+
+
 def add_handlers(app: FastAPI) -> None:
     """Give every refusal of the API the one shape."""
     app.add_exception_handler(ApiError, _of_api)
@@ -75,6 +84,8 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ParamsError, _of_user)
     app.add_exception_handler(NotNow, _of_storage)
     app.add_exception_handler(RemoteError, _of_storage)
+    app.add_exception_handler(OutOfPatience, _of_storage)
+    app.add_exception_handler(OSError, _of_system)
     app.add_exception_handler(RequestValidationError, _of_request)
     app.add_exception_handler(HTTPException, _of_http)
     app.add_exception_handler(Exception, _of_bug)
@@ -114,6 +125,14 @@ def _of_storage(_: Request, error: Exception) -> JSONResponse:
     return answer(503, str(error), headers={"Retry-After": str(AWAY_S)})
 
 
+def _of_system(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, OSError)
+    away = away_of(error)
+    if away is None:
+        raise error  # a bug
+    return away.response()
+
+
 def _of_request(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     problems: Sequence[Mapping[str, Any]] = error.errors()
@@ -128,5 +147,7 @@ def _of_http(_: Request, error: Exception) -> JSONResponse:
     return answer(error.status_code, str(error.detail), headers=error.headers)
 
 
-def _of_bug(_: Request, __: Exception) -> JSONResponse:
+def _of_bug(request: Request, error: Exception) -> JSONResponse:
+    # Here, for what a page asks for reaches no server that would log it.
+    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return answer(500, "a bug of mimlab's; its log says more")

@@ -49,7 +49,8 @@ class Services:
         """Raises UserError for settings that cannot be."""
         store = Store(settings.storage)
         users = Users(store)
-        settings.check(has_users=users.any())
+        has_users = users.any()
+        settings.check(has_users=has_users)
         sessions = Sessions(sign_key(store), users)
         checker = Checker(store, Roots.of(settings.roots, store.root))
         queue = Queue(store)
@@ -64,7 +65,8 @@ class Services:
                 sessions,
                 FailureLimit(),
                 FailureLimit(limit=MAX_OF_ADDRESS),
-                users_only=settings.users_only,
+                # A folder of users that vanishes, with its disk, lets nobody in.
+                users_only=settings.users_only or has_users,
             ),
             checker=checker,
             plans=Plans(checker, here=settings.address is None),

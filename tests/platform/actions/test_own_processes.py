@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 import zipfile
 from collections.abc import Callable
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from mimlab.actions.own_processes import OwnProcesses
+from mimlab.actions.own_processes import OwnProcesses, ProcessRecord
 from mimlab.errors import UserError
+from mimlab.storage.machine import process_born
 from mimlab.storage.store import Store
 
 PATIENCE_S = 200.0
@@ -60,3 +62,41 @@ def test_it_runs_once_at_a_time_and_can_be_stopped(processes, tmp_path: Path) ->
     again.stop("one")
     wait_for(lambda: again.state("one") == "failed")
     processes.stop("one")  # nothing happens
+
+
+@pytest.mark.parametrize("damaged", [b"", b'{"pid": '])
+def test_a_damaged_record_is_none_and_another_start_goes_on(
+    processes, tmp_path: Path, damaged: bytes
+) -> None:
+    record = tmp_path / "launches" / "one" / "process.json"
+    record.parent.mkdir(parents=True)
+    record.write_bytes(damaged)
+    assert processes.state("one") is None
+    processes.stop("one")  # nothing happens
+    processes.start("one", ["supervise"], package(tmp_path, "print('told')\n"))
+    wait_for(lambda: processes.state("one") == "ended")
+    assert [path.name for path in record.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_damaged_code_is_said_in_words_and_starts_nothing(processes, tmp_path: Path) -> None:
+    code = tmp_path / "code.zip"
+    code.write_bytes(b"PK")
+    with pytest.raises(UserError, match="code to run is damaged"):
+        processes.start("one", ["supervise"], code)
+    assert processes.state("one") is None
+
+
+def test_what_cannot_be_recorded_does_not_run(
+    processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pids: list[int] = []
+
+    def full(self, path: str, record: ProcessRecord) -> None:
+        pids.append(record.pid)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Store, "write_record", full)
+    with pytest.raises(OSError, match="No space"):
+        processes.start("one", ["supervise"], package(tmp_path, WAITING))
+    (pid,) = pids
+    assert process_born(pid) is None

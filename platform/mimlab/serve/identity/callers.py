@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from starlette.requests import HTTPConnection
 
-from mimlab.serve.errors import ApiError
+from mimlab.serve.errors import ApiError, away_of
 from mimlab.serve.identity.permissions import Action, Role, may, needed_role
 from mimlab.serve.identity.sessions import COOKIE, Session, Sessions
 from mimlab.serve.identity.tokens import user_of
 from mimlab.serve.identity.users import UserRecord, Users
 from mimlab.serve.security.origins import SAFE_METHODS
 from mimlab.serve.security.rates import FailureLimit
+from mimlab.storage.filesystems import RemoteError
 from mimlab.user import this_user
 
 CSRF_HEADER = "X-CSRF-Token"
@@ -59,7 +60,18 @@ class Callers:
     """Whether nobody gets in without a token even where there are no users."""
 
     def of(self, connection: HTTPConnection) -> Caller:
-        """Raises ApiError: 401 for nobody, 403 without a CSRF token, 429 after many failures."""
+        """Raises ApiError: 401 for nobody, 403 without a CSRF token, 429 after many failures, 503
+        while the storage is away."""
+        try:
+            return self._of(connection)
+        except RemoteError:
+            raise  # says itself what is wrong
+        except OSError as error:
+            if (away := away_of(error)) is None:
+                raise
+            raise away from error
+
+    def _of(self, connection: HTTPConnection) -> Caller:
         bearer = _bearer(connection)
         if bearer is not None:
             user = self.login(bearer, connection)

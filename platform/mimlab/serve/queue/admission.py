@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mimlab.actions.launch import Launcher
-from mimlab.errors import NotNow, UserError, in_a_line
+from mimlab.errors import in_a_line
 from mimlab.repeated import repeated
 from mimlab.serve.queue.driving import ACTIVE, Driving
 from mimlab.serve.queue.folder import Queue
@@ -80,7 +80,7 @@ class Admission:
         try:
             self.round()
             self._tell("")
-        except (UserError, NotNow, OSError) as error:
+        except Exception as error:  # whatever it is: without this loop nothing starts any more
             self._tell(in_a_line(error))
         return False
 
@@ -131,7 +131,7 @@ class Admission:
             self.driving.forget(entry.submission)
             if not runs:
                 self._launch(entry)
-        except (UserError, NotNow, OSError) as error:
+        except Exception as error:  # of this entry alone: the others start
             self.queue.change(entry.number, problem=in_a_line(error))
             if claimed:
                 self.queue.unclaim(entry)

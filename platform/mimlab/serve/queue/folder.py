@@ -22,6 +22,7 @@ class Queue:
     _final: dict[str, QueueEntry] = field(default_factory=dict)
     """Entries that change no more, by file name: read once."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _adding: threading.Lock = field(default_factory=threading.Lock)
 
     def entries(self) -> list[QueueEntry]:
         """All, oldest first."""
@@ -54,17 +55,16 @@ class Queue:
 
         Raises UserError if it waits already, or could never run.
         """
-        if (there := self.waiting(submission)) is not None:
-            raise UserError(f"{submission} waits in the queue already, as number {there.number}")
-        if reason := never_fits(need, user, self.quotas()):
-            raise UserError(f"{submission}: {reason}")
-        names = self.store.list(FOLDER)
-        number = int(names[-1].removesuffix(".json")) + 1 if names else 1
-        if code is not None:  # first, for what waits may be started at once
-            self.store.write(_code(submission), code)
-        while True:
+        with self._adding:
+            names = self.store.list(FOLDER)
+            first = int(names[-1].removesuffix(".json")) + 1 if names else 1
+            self._refuse_twice(self.waiting(submission))
+            if reason := never_fits(need, user, self.quotas()):
+                raise UserError(f"{submission}: {reason}")
+            if code is not None:  # first, for what waits may be started at once
+                self.store.write(_code(submission), code)
             entry = QueueEntry(
-                number=number,
+                number=first,
                 submission=submission,
                 user=user,
                 words=words,
@@ -72,9 +72,13 @@ class Queue:
                 need=need,
                 queued=now(),
             )
-            if self.store.create(_path(number), entry.to_bytes()):
-                return entry
-            number += 1  # another process was faster
+            while not self.store.create(_path(entry.number), entry.to_bytes()):
+                # Another process was faster.
+                entry = entry.model_copy(update={"number": entry.number + 1})
+            if (faster := self._since(first, entry)) is not None:
+                self.withdraw(entry.number)
+                self._refuse_twice(faster)
+            return entry
 
     def code(self, entry: QueueEntry) -> bytes | None:
         """The zip file that is unpacked where an entry runs."""
@@ -114,6 +118,19 @@ class Queue:
         with self._lock:
             entry = self.entry(number)
             self.store.write_record(_path(number), entry.model_copy(update=update))
+
+    def _since(self, first: int, entry: QueueEntry) -> QueueEntry | None:
+        """By which another process let the same submission wait, of the numbers from `first` to
+        the entry's."""
+        names = (_name(number) for number in range(first, entry.number))
+        same = (e for e in map(self._read, names) if e.submission == entry.submission)
+        return next((each for each in same if each.state not in FINAL), None)
+
+    def _refuse_twice(self, there: QueueEntry | None) -> None:
+        if there is not None:
+            raise UserError(
+                f"{there.submission} waits in the queue already, as number {there.number}"
+            )
 
     def _in_state(self, submission: str, state: EntryState) -> QueueEntry | None:
         entries = (e for e in self.entries() if e.submission == submission)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mimlab.compare.progress import IMAGES, SPEED, WORKERS
@@ -98,8 +98,10 @@ class Hours:
         names = self._files.list(folder)
         key = trial.id, devices.workers
         first = self._files.stamp(f"{folder}/{names[0]}") if names else None
-        known = self._trained.get(key)
-        if known is None or known.segments > len(names) or known.first != first:
+        before = self._trained.get(key)
+        if before is not None and before.segments <= len(names) and before.first == first:
+            known = replace(before)  # whole or not at all: a segment may not be readable
+        else:
             known = _Trained(first, 0, trial.first_images, devices.workers, 0.0)
         for name in names[known.segments :]:
             for _, metrics in points_of(self._files, f"{folder}/{name}"):

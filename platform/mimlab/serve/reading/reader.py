@@ -240,20 +240,26 @@ class Reading:
         """None where there is no such submission, or none that can be read and a list goes on
         without it. `queued`: of all submissions; `allowance`: of the list, to count hours; None:
         count all."""
-        path = f"submissions/{name}"
         try:
-            self._files.list(path)  # in a bucket the one request that tells what of it has changed
-            record = self._files.record(f"{path}/submission.json", SubmissionRecord)
-            if record is None:
-                return None
-            trials = self._trials_of(name)
-            paths = [f"trials/{trial.id}/status.json" for trial in trials]
-            found = self._files.records(paths, StatusRecord)
-            paused = self._paused(name)
+            return self._read(name, queued, allowance)
         except UserError:
             if allowance is None:
                 raise
             return None
+
+    def _read(
+        self, name: str, queued: Mapping[str, Place], allowance: Allowance | None
+    ) -> Looked | None:
+        """The same. Raises UserError where something of it, or of a trial, cannot be read."""
+        path = f"submissions/{name}"
+        self._files.list(path)  # in a bucket the one request that tells what of it has changed
+        record = self._files.record(f"{path}/submission.json", SubmissionRecord)
+        if record is None:
+            return None
+        trials = self._trials_of(name)
+        paths = [f"trials/{trial.id}/status.json" for trial in trials]
+        found = self._files.records(paths, StatusRecord)
+        paused = self._paused(name)
         statuses = [status or NOTHING_YET for status in found]
         alive = self._driver_alive(name)
         states: list[ShownState] = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Path, Query, Response
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from mimlab.actions import extend, fork, pause, resume, stop
 from mimlab.errors import UserError
 from mimlab.serve.checking import StudyProblem
-from mimlab.serve.errors import documented
+from mimlab.serve.errors import ApiError, documented
 from mimlab.serve.fork_changes import changes_of, without_seed
 from mimlab.serve.identity.callers import Caller
 from mimlab.serve.reading.models import Curve, TrialDetail
@@ -32,6 +33,8 @@ from mimlab.spec.positions import MAX_BYTES
 
 router = APIRouter(tags=["trials"], responses=documented(404))
 MAX_STEP = 10**12
+MAX_POINTS = 1_000_000
+"""Of all curves of one answer."""
 ONE = "/submissions/{submission_id}/trials/{trial_id}"
 
 
@@ -92,8 +95,24 @@ def get_curves(
     given: Given,
     points: Annotated[int, Query(ge=4, le=10_000, description="Of a curve, at most.")] = 500,
 ) -> list[Curve]:
+    _check_asked(trial, metric, points)
     given.known_trials(trial)
     return given.reading.curves(trial, metric, points)
+
+
+def _check_asked(trials: Sequence[str], metrics: Sequence[str], points: int) -> None:
+    """Raises ApiError 422 for curves that are asked for twice, or for too many points of them."""
+    for field, asked in (("trial", trials), ("metric", metrics)):
+        if len(set(asked)) < len(asked):
+            raise ApiError(422, f"name each {field} once", field=field)
+    total = len(trials) * len(metrics) * points
+    if total > MAX_POINTS:
+        raise ApiError(
+            422,
+            f"trials × metrics × points: {total:,} are more than {MAX_POINTS:,}; ask for fewer, "
+            "or in several requests",
+            field="points",
+        )
 
 
 @router.get("/trials/{trial_id}/submission", summary="Which submission runs it")

@@ -146,6 +146,33 @@ def test_for_users_only_nobody_gets_in_before_there_are_any(site: Callable) -> N
     assert dashboard.user("ada", "viewer")("GET", "/submissions").status_code == 200
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_users_that_vanish_with_their_disk_open_nothing(
+    site: Callable, tmp_path: Path, host: str
+) -> None:
+    site().user("ada", "operator")
+    client = site(host=host).client()
+    (tmp_path / "results" / "users").rename(tmp_path / "unmounted")
+    assert client("GET", "/submissions").status_code == 401
+    assert client("PUT", "/quotas", json={}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("trial=a&trial=a&metric=x", "trial"),
+        ("trial=a&metric=x&metric=x", "metric"),
+        ("&".join([*(f"trial=t{i}&metric=m{i}" for i in range(11)), "points=10000"]), "points"),
+    ],
+)
+def test_curves_are_asked_for_once_and_not_without_end(
+    site: Callable, query: str, field: str
+) -> None:
+    answer = site().client()("GET", f"/curves?{query}")
+    assert answer.status_code == 422
+    assert answer.json()["error"]["field"] == field
+
+
 @pytest.mark.parametrize("path", ["/session", "/nothing", "/openapi.json"])
 def test_every_answer_tells_browsers_what_it_may_do(site: Callable, path: str) -> None:
     headers = site().client()("GET", path).headers

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import threading
 import time
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -317,6 +321,88 @@ def test_a_head_that_is_away_is_told_of_once_and_so_is_its_return(
     still, on = caplog.messages
     assert "the head does not answer" in still
     assert on == "the queue goes on"
+
+
+def test_what_cannot_be_started_says_why_and_holds_up_nobody(queue: Queue, monkeypatch) -> None:
+    launches = Launches()
+    start = launches.start
+
+    def damaged(submission_id: str, words: list[str], working_dir: Path | None) -> None:
+        if submission_id == "a":
+            raise zipfile.BadZipFile("File is not a zip file")
+        start(submission_id, words, working_dir)
+
+    monkeypatch.setattr(launches, "start", damaged)
+    put(queue, "a", code=b"no zip")
+    put(queue, "b", "bob")
+    assert started(Admission(queue, launches)) == ["b"]
+    assert "not a zip file" in queue.entry(1).problem
+    assert states(queue) == ["waiting", "started"]
+    queue.withdraw(1)
+
+
+def test_nothing_ends_the_loop_that_starts_things(queue: Queue, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(lease, "RENEW_S", 0.01)
+    launches = Launches()
+    admission = Admission(queue, launches)
+    put(queue, "a")
+    assert started(admission) == ["a"]
+    put(queue, "b", "bob")
+    looks = []
+
+    def damaged(submission_id: str) -> str | None:
+        looks.append(submission_id)
+        if len(looks) < 5:
+            raise ValueError("a record is damaged")
+        return launches.states.get(submission_id)
+
+    monkeypatch.setattr(launches, "state", damaged)
+    deadline = time.monotonic() + 60
+    with admission.running():
+        while states(queue)[1] != "started":
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    still, on = caplog.messages
+    assert "ValueError: a record is damaged" in still
+    assert on == "the queue goes on"
+
+
+def together(*calls: Callable[[], QueueEntry]) -> list[str]:
+    """What each of some calls comes to that are made at once."""
+    found: list[str] = []
+
+    def said(call: Callable[[], QueueEntry]) -> None:
+        try:
+            found.append(f"number {call().number}")
+        except UserError as error:
+            found.append(str(error))
+
+    threads = [threading.Thread(target=said, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sorted(found)
+
+
+@pytest.mark.parametrize("dashboards", [1, 2])
+def test_of_two_who_resume_a_submission_at_once_one_is_refused(
+    queue: Queue, monkeypatch, dashboards: int
+) -> None:
+    meet = threading.Barrier(2)
+    waiting = Queue.waiting
+
+    def both(self: Queue, submission: str) -> QueueEntry | None:
+        found = waiting(self, submission)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            meet.wait(timeout=1.0)  # both have looked before either goes on, where they may
+        return found
+
+    monkeypatch.setattr(Queue, "waiting", both)
+    other = queue if dashboards == 1 else Queue(queue.store)
+    said = together(lambda: put(queue, "a"), lambda: put(other, "a", "bob"))
+    assert said == ["a waits in the queue already, as number 1", "number 1"]
+    assert states(queue).count("waiting") == 1
 
 
 def test_a_submission_waits_once_and_not_for_what_it_never_gets(queue: Queue) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -49,3 +51,49 @@ def test_a_page_says_that_the_storage_is_away(
     assert answer.status_code == 503
     assert answer.text.startswith(f"s3://{bucket.name}/runs/users")
     assert int(answer.headers["Retry-After"]) > 0
+
+
+def raising(error: Exception) -> Callable:
+    def failing(*_: object, **__: object) -> None:
+        raise error
+
+    return failing
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.ESTALE, errno.EIO])
+@pytest.mark.parametrize("path", ["/submissions", "/../../"])
+def test_a_folder_that_is_full_or_away_is_no_bug(
+    site: Callable, monkeypatch: pytest.MonkeyPatch, code: int, path: str
+) -> None:
+    """`/../../`: a page, which looks for the user before it is made."""
+    dashboard = site()
+    full = OSError(code, os.strerror(code), "/runs/x")
+    monkeypatch.setattr(dashboard.services.store, "list", raising(full))
+    answer = dashboard.client()("GET", path)
+    assert answer.status_code == 503
+    assert answer.json()["error"]["message"].startswith("/runs/x: ")
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+def test_so_is_one_that_cannot_be_written(
+    site: Callable, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    dashboard = site()
+    failing = raising(OSError(code, os.strerror(code)))
+    monkeypatch.setattr(dashboard.services.store, "write_record", failing)
+    answer = dashboard.client()("PUT", "/quotas", json={})
+    assert answer.status_code == 503
+    assert answer.json()["error"]["message"].startswith("the storage: ")
+
+
+@pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "denied"), KeyError("x")])
+def test_a_bug_is_in_the_log_whoever_asked(
+    site: Callable, monkeypatch: pytest.MonkeyPatch, caplog, error: Exception
+) -> None:
+    dashboard = site()
+    monkeypatch.setattr(dashboard.services.reading, "submissions", raising(error))
+    assert dashboard.client()("GET", "/submissions").status_code == 500
+    (record,) = caplog.records
+    assert record.getMessage() == "GET /api/v1/submissions failed"
+    assert record.exc_info is not None and record.exc_info[1] is error

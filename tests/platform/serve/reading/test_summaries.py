@@ -80,6 +80,28 @@ def test_hours_are_those_that_the_limit_counts(storage) -> None:
         assert (summary.hours_unit, summary.hours_limit) == ("CPU-hours", 1.0)
 
 
+def test_a_journal_that_could_not_be_read_meanwhile_is_counted_once(storage) -> None:
+    trial = storage.trial()
+    submission = storage.submission(trials=[trial])
+    storage.owner(trial, submission)
+    storage.points(trial, [3.0])
+    storage.status(trial, "running", 10)
+    reading = Reading(storage.store)
+    reading.submission(submission.id)
+    for step in (20, 30, 40):
+        storage.points(trial, [1.0], first_step=step)
+    last = storage.store.list(f"trials/{trial.id}/journal")[-1]
+    path = f"trials/{trial.id}/journal/{last}"
+    sound = storage.store.read(path)
+    storage.store.write(path, b"{")
+    for _ in range(2):
+        with pytest.raises(UserError, match=last):
+            reading.submission(submission.id)
+    storage.store.write(path, sound)
+    found = reading.submission(submission.id).summary.hours_spent
+    assert found == Reading(storage.store).submission(submission.id).summary.hours_spent
+
+
 def test_the_newest_comes_first_and_a_damaged_one_hides_no_other(storage) -> None:
     storage.submission("a-20260115-101500", [storage.trial()])
     newer = "2026-02-01T00:00:00+00:00"
@@ -89,6 +111,23 @@ def test_the_newest_comes_first_and_a_damaged_one_hides_no_other(storage) -> Non
     assert [s.id for s in reading.submissions()] == ["b-20260201-000000", "a-20260115-101500"]
     (words,) = reading.unreadable()
     assert "submissions/c" in words
+
+
+@pytest.mark.parametrize(
+    "path", ["owner.json", "probes/knn-000000100.json", "journal/000000001.jsonl"]
+)
+def test_what_is_damaged_of_one_trial_hides_no_other_submission(storage, path: str) -> None:
+    damaged, sound = storage.trial(seed=0), storage.trial(seed=1)
+    one = storage.submission("a-20260115-101500", [damaged])
+    other = storage.submission("b-20260201-000000", [sound])
+    for trial, submission in ((damaged, one), (sound, other)):
+        storage.owner(trial, submission)
+        storage.status(trial, "running", 100)
+    storage.store.write(f"trials/{damaged.id}/{path}", b"{")
+    reading = Reading(storage.store)
+    assert [s.id for s in reading.submissions()] == [other.id]
+    with pytest.raises(UserError, match=path):
+        reading.submission(one.id)
 
 
 def test_a_checkpoint_whose_manifest_has_changed_does_not_exist(storage) -> None:
