@@ -259,6 +259,22 @@ def test_a_study_is_checked_as_one_types(page: Page, address: str) -> None:
     expect(page.get_by_role("button", name="Submit", exact=True)).to_be_disabled()
 
 
+def test_what_was_typed_outlives_a_page_that_loads_itself_anew(page: Page, address: str) -> None:
+    page.goto(f"{address}/submit")
+    page.get_by_text("sound, 2 trials").wait_for()
+    line = page.locator(".cm-line", has_text="batch_size")
+    line.click()
+    page.keyboard.press("End")
+    page.keyboard.type("x")
+    page.get_by_text("line 10").wait_for()
+    page.reload()
+    expect(line).to_have_text("  batch_size: 128x")
+    page.get_by_text("line 10").wait_for()
+    page.get_by_role("link", name="Queue").click()
+    page.get_by_role("link", name="Submit").click()
+    page.get_by_text("sound, 2 trials").wait_for()
+
+
 def test_a_file_takes_the_place_of_the_text_and_another_one_takes_its(
     page: Page, address: str, tmp_path: Path
 ) -> None:

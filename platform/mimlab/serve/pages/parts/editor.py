@@ -15,6 +15,21 @@ PAUSE_S = 0.4
 """Without a key, before the text is checked."""
 
 
+_MOUNTED = """(node, label) => {
+  // What takes the keys is made by CodeMirror, which is told no name for it.
+  node.el.querySelector(".cm-content").ariaLabel = label;
+  // A page loads itself anew where its server was away for long, and what was typed is not lost.
+  const {editor} = node.component.proxy, key = `${location.pathname} ${label}`;
+  const first = editor.state.doc.toString(), typed = sessionStorage.getItem(key);
+  sessionStorage.removeItem(key);
+  if (typed !== null && performance.getEntriesByType("navigation")[0].type === "reload")
+    editor.dispatch({changes: {from: 0, to: first.length, insert: typed}});
+  addEventListener("pagehide", () => {
+    const text = editor.state.doc.toString();
+    if (node.el.isConnected && text !== first) sessionStorage.setItem(key, text);
+  });
+}"""
+
 FoundT = TypeVar("FoundT")
 
 
@@ -38,9 +53,8 @@ class Editor(Generic[FoundT]):
             )
             ui.label("Tab indents; Escape and then Tab leaves the text.").classes("muted")
         self._code.classes("editor")
-        # What takes the keys is made by CodeMirror, which is told no name for it.
-        named = f"(node) => node.el.querySelector('.cm-content').ariaLabel = {json.dumps(label)}"
-        self._code.on("vnodeMounted", js_handler=named)
+        mounted = f"(node) => ({_MOUNTED})(node, {json.dumps(label)})"
+        self._code.on("vnodeMounted", js_handler=mounted)
 
     @property
     def text(self) -> str:
