@@ -24,6 +24,7 @@ from mimlab.storage import lease
 from mimlab.storage.folders import SubmissionFolder, TrialFolder
 from mimlab.storage.journal import read_points
 from mimlab.storage.store import Store
+from mimlab.train.checkpoint import read_committed
 from one_machine.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.own_cluster, pytest.mark.timeout(2400)]
@@ -105,7 +106,8 @@ def from_afar(head: RayJobs) -> RayJobs:
 
 
 def has_checkpoint(trial: TrialFolder) -> bool:
-    return bool(trial.steps("checkpoints")) and trial.status().state == "running"
+    whole = any(read_committed(trial, step) for step in trial.steps("checkpoints"))
+    return whole and trial.status().state == "running"
 
 
 def test_submitted_stopped_and_resumed_to_the_end(head, tiny_study, tmp_path: Path) -> None:

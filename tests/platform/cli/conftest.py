@@ -29,7 +29,7 @@ from mimlab.storage.folders import SubmissionFolder, TrialFolder, submissions
 from mimlab.storage.journal import read_points
 from mimlab.storage.store import Store
 from mimlab.track.settings import prepare_client
-from mimlab.train.checkpoint import read_checkpoint
+from mimlab.train.checkpoint import read_checkpoint, read_committed
 
 prepare_client()
 
@@ -272,7 +272,7 @@ class Lab:
 
         def reached() -> bool:
             assert not running.ended_by_itself(), running.ended()
-            return len(self.trials) > trial and bool(self.trials[trial].steps("checkpoints"))
+            return len(self.trials) > trial and has_checkpoint(self.trials[trial])
 
         wait_until(reached, "no checkpoint came")
         status = self.trials[trial].status()
@@ -319,6 +319,11 @@ class Lab:
             history = self.mlflow.get_metric_history(run_id, key)
             shown = [(point.step, point.value) for point in history]
             assert shown == [(point.step, point.metrics[key]) for point in points]
+
+
+def has_checkpoint(trial: TrialFolder) -> bool:
+    """Whether it can go on from one: a folder may be half of one yet."""
+    return any(read_committed(trial, step) for step in trial.steps("checkpoints"))
 
 
 def _last_state(trial: TrialFolder) -> dict[str, object]:

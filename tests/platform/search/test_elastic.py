@@ -24,7 +24,7 @@ from mimlab.storage import lease
 from mimlab.storage.control import Outcome, read_outcome
 from mimlab.storage.folders import TrialFolder
 from mimlab.storage.journal import read_points
-from mimlab.train.checkpoint import read_checkpoint
+from mimlab.train.checkpoint import read_checkpoint, read_committed
 from mimlab.train.reporter import VOLATILE_KEYS
 
 pytestmark = [
@@ -83,6 +83,10 @@ class Trial(NamedTuple):
             p.step: {k: v for k, v in p.metrics.items() if k not in VOLATILE_KEYS} for p in points
         }
 
+    def has_checkpoint(self) -> bool:
+        """Whether it can go on from one: a folder may be half of one yet."""
+        return any(read_committed(self.folder, s) for s in self.folder.steps("checkpoints"))
+
     def hashes(self) -> dict[int, str]:
         """The next batch at each checkpoint."""
         found = {s: read_checkpoint(self.folder, s) for s in self.folder.steps("checkpoints")}
@@ -136,7 +140,7 @@ def elastic(cluster: Cluster, trial_of: Callable[[str], Trial]) -> Trial:
                 assert time.monotonic() < deadline, otherwise
                 time.sleep(0.1)
 
-        wait_for(lambda: bool(trial.folder.steps("checkpoints")), "no checkpoint came")
+        wait_for(trial.has_checkpoint, "no checkpoint came")
         assert trial.worlds() == [2]
         cluster.remove_node(first, allow_graceful=False)
         wait_for(lambda: trial.worlds() == [2, 1], "no one went on alone")
