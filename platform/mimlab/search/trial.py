@@ -80,8 +80,8 @@ def run_trial(config: dict) -> None:
         TrialLog(trial).write("error", {"traceback": traceback.format_exc()})
         if not _is_driven(told, trial):
             raise
-        if (status := trial.status()).ended is not None:
-            trial.write_status(status.back())
+        if trial.status().ended is not None:
+            _as_before(told, trial)
             return
         _set_state(told, trial, Outcome(state="failed", reason=in_a_line(error)))
 
@@ -190,6 +190,11 @@ def _probe_again(told: Told, trial: TrialFolder, probes: ProbeScheduler) -> None
     update = {"state": "probing", "ended": status.state, "heartbeat": status.heartbeat + 1}
     trial.write_status(status.model_copy(update=update))
     _await_probes(trial, probes)
+    _as_before(told, trial)
+
+
+def _as_before(told: Told, trial: TrialFolder) -> None:
+    """Give a trial that was probed once more the end that it had."""
     check_fence(trial.store, told.submission_id, told.fence)
     status = trial.status().back()
     trial.write_status(status.model_copy(update={"heartbeat": status.heartbeat + 1}))
@@ -211,7 +216,7 @@ def _leave(told: Told, trial: TrialFolder, asked: StopRequest) -> None:
     """End a trial that has not begun, or not begun again."""
     status = trial.status()
     if status.ended is not None:
-        trial.write_status(status.back())
+        _as_before(told, trial)
     elif status.state not in DONE:
         _set_state(told, trial, Outcome(state=asked.state, reason=asked.reason))
 
